@@ -1,0 +1,1 @@
+"""The Python clients over one protocol core."""

@@ -1,0 +1,1 @@
+"""Topology stores and the supervisor of a cluster on one host."""

@@ -1,0 +1,1 @@
+"""The stateless coordinating proxy: routes, splits, scatters, merges, holds back."""
