@@ -1,0 +1,30 @@
+# The numbers of format.py as C constants, for the compiled modules: no lookup, no Python integer.
+
+cdef enum:
+    KIND_PUT = 1
+    KIND_DELETE = 2
+    KIND_IMPORT = 3
+    KIND_MASK = 0x1F
+    KIND_HAS_EXPIRY = 0x80
+    KIND_SEPARATED = 0x40
+
+    KEY_BYTES_MAX = 4096
+    VARINT_BYTES_MAX = 5
+
+    SEGMENT_HEADER_BYTES = 64
+    RECORD_ALIGN = 16
+    RECORD_HEADER_BYTES = 48
+    RECORD_CHECKED_BYTES = 40
+    RECORD_BODY_HEAD_BYTES = 28
+    RECORD_SPLIT_BYTES = 1048576
+    RECORD_TERM = 1
+    RECORD_CLOSE = 2
+    RECORD_JUMP = 4
+    RECORD_FLAGS_KNOWN = 7
+
+    BLOCK_TRAILER_BYTES = 9
+    COMPRESSION_NONE = 0
+    COMPRESSION_LZ4 = 1
+    COMPRESSION_ZSTD = 2
+    ENTRY_OFFSET_BYTES = 4
+    BLOCK_COUNT_BYTES = 4
