@@ -51,8 +51,8 @@ class Disk(Protocol):
 
     def open_read(self, path: str) -> File: ...
 
-    def open_append(self, path: str) -> File:
-        """An existing file for reading and writing, positioned at its end."""
+    def open_append(self, path: str, position: int | None = None) -> File:
+        """An existing file for reading and writing, positioned at its end or at byte ``position`` (preallocated)."""
         ...
 
     def rename(self, source: str, target: str) -> None: ...
@@ -161,9 +161,12 @@ class RealDisk:
     def open_read(self, path: str) -> RealFile:
         return RealFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
-    def open_append(self, path: str) -> RealFile:
+    def open_append(self, path: str, position: int | None = None) -> RealFile:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        os.lseek(fd, 0, os.SEEK_END)
+        if position is None:
+            os.lseek(fd, 0, os.SEEK_END)
+        else:
+            os.lseek(fd, position, os.SEEK_SET)
         return RealFile(path, fd)
 
     def rename(self, source: str, target: str) -> None:
