@@ -46,6 +46,7 @@ RECORD_ALIGN: Final = 16
 RECORD_HEADER_BYTES: Final = 48
 RECORD_CHECKED_BYTES: Final = 40  # the header's checksum covers these
 RECORD_BODY_HEAD_BYTES: Final = 28
+STAGE_OVERHEAD_BYTES: Final = 128  # most that an operation adds to a log beside its key and value; whole empty records too
 RECORD_SPLIT_BYTES: Final = 1 << 20  # a record this large is closed, unless it is within a client's batch
 RECORD_TERM: Final = 1  # starts a term; holds no operation and takes one LSN of its own
 RECORD_CLOSE: Final = 2  # the last record before a clean close; empty
