@@ -1,6 +1,6 @@
 """The words of the design as types, so that positions, terms and epochs cannot be mixed up."""
 
-from typing import NewType
+from typing import Any, NamedTuple, NewType
 
 Lsn = NewType("Lsn", int)
 """Log sequence number: a uint64 that only grows; the version of the key it last wrote."""
@@ -16,3 +16,13 @@ LayoutCounter = NewType("LayoutCounter", int)
 
 ShardId = NewType("ShardId", int)
 """A shard's number, 1 and up; never reused within one cluster."""
+
+
+class Versioned(NamedTuple):
+    """What a read with ``meta`` gives in place of a bare value, in clients and ``Store`` alike."""
+
+    value: Any
+    version: int
+    """Log position of the write; grows with every write of the key."""
+    seconds_left: float | None
+    """Until the entry expires; None if it does not."""
