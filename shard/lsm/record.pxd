@@ -15,11 +15,11 @@ cdef class RecordBuilder:
     cpdef object reset(self, unsigned long long next_lsn)
     cpdef object begin_group(self)
     cpdef object end_group(self)
-    cpdef unsigned long long append_put(self, bytes key, bytes value, unsigned long long expiry_ms) except 0
-    cpdef unsigned long long append_delete(self, bytes key) except 0
+    cpdef unsigned long long append_put(self, bytes key, bytes value, unsigned long long expiry_ms) except? 0
+    cpdef unsigned long long append_delete(self, bytes key) except? 0
     cpdef unsigned long long append_import(
         self, bytes key, bytes value, unsigned long long expiry_ms, unsigned long long version
-    ) except 0
+    ) except? 0
     cdef unsigned long long _append(
         self,
         unsigned int kind,
@@ -27,7 +27,7 @@ cdef class RecordBuilder:
         bytes value,
         unsigned long long expiry_ms,
         unsigned long long version,
-    ) except 0
+    ) except? 0
     cdef object _make_room(self, Py_ssize_t payload)
     cdef object _close_record(self)
     cpdef bytes seal(

@@ -95,7 +95,8 @@ def _checksum(buffer: bytearray, pos: cython.Py_ssize_t, size: cython.Py_ssize_t
     """xxh3_64 of a part of the buffer, without copying it."""
     if cython.compiled:
         return xxh3_64_intdigest(PyMemoryView_FromMemory(PyByteArray_AS_STRING(buffer) + pos, size, 0x100), seed)
-    return xxh3_64_intdigest(memoryview(buffer)[pos : pos + size], seed)
+    else:
+        return xxh3_64_intdigest(memoryview(buffer)[pos : pos + size], seed)
 
 
 @cython.cfunc
