@@ -59,7 +59,8 @@ def result_reply(msgid: bytes, result: bytes) -> bytes:
 def error_body(error: WireError, as_string: bool = False) -> bytes:
     """The error and nil-result fields of a response; ``as_string`` for clients that take errors as text only."""
     wire: object = f"{error.name} {error.message}".rstrip() if as_string else error.wire()
-    return msgpack.packb(wire) + NIL
+    packed: bytes = msgpack.packb(wire)
+    return packed + NIL
 
 
 def error_reply(msgid: bytes, error: WireError, as_string: bool = False) -> bytes:

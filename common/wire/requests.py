@@ -67,7 +67,7 @@ class BatchOperation:
         self.start = self.end = 0
         self.value_start = self.value_end = -1
         self.ttl_ms = 0
-        self.if_version = None
+        self.if_version: int | None = None
 
 
 @cython.final
@@ -82,10 +82,11 @@ class RequestReader:
 
     def __init__(self, limits: Limits) -> None:
         self._value_bytes_max = limits.value_bytes_max
+        self.if_version: int | None = None
         self._clear()
 
     @cython.cfunc
-    def _clear(self):  # type: ignore[no-untyped-def]  # cdef: the .pxd declares it
+    def _clear(self) -> None:
         self.key = b""
         self.value_start = self.value_end = self.options_start = self.options_end = -1
         self.deadline_ms = self.ttl_ms = 0
@@ -93,7 +94,7 @@ class RequestReader:
         self.if_version = None
 
     @cython.ccall
-    def read_get(self, data: bytes, params: cython.Py_ssize_t, end: cython.Py_ssize_t):  # type: ignore[no-untyped-def]
+    def read_get(self, data: bytes, params: cython.Py_ssize_t, end: cython.Py_ssize_t) -> None:
         """``[key]`` or ``[key, options]``."""
         pos: cython.Py_ssize_t = self._open_params(data, params, end, 1, 2)
         pos = self._take_key(data, pos, end)
@@ -101,7 +102,7 @@ class RequestReader:
             self._take_options(data, pos, end, GET_OPTIONS)
 
     @cython.ccall
-    def read_put(self, data: bytes, params: cython.Py_ssize_t, end: cython.Py_ssize_t):  # type: ignore[no-untyped-def]
+    def read_put(self, data: bytes, params: cython.Py_ssize_t, end: cython.Py_ssize_t) -> None:
         """``[key, value]`` or ``[key, value, options]``."""
         pos: cython.Py_ssize_t = self._open_params(data, params, end, 2, 3)
         pos = self._take_key(data, pos, end)
@@ -110,7 +111,7 @@ class RequestReader:
             self._take_options(data, pos, end, PUT_OPTIONS)
 
     @cython.ccall
-    def read_delete(self, data: bytes, params: cython.Py_ssize_t, end: cython.Py_ssize_t):  # type: ignore[no-untyped-def]
+    def read_delete(self, data: bytes, params: cython.Py_ssize_t, end: cython.Py_ssize_t) -> None:
         """``[key]`` or ``[key, options]``."""
         pos: cython.Py_ssize_t = self._open_params(data, params, end, 1, 2)
         pos = self._take_key(data, pos, end)
@@ -160,7 +161,11 @@ class RequestReader:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def _take_operation(
-        self, data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, operations: list  # type: ignore[type-arg]
+        self,
+        data: bytes,
+        pos: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        operations: list,  # type: ignore[type-arg]
     ) -> cython.Py_ssize_t:
         count: cython.Py_ssize_t = item_count(data, pos, end)
         first: cython.Py_ssize_t = items_start(data, pos, end)

@@ -6,7 +6,7 @@ cdef class Scanner:
     cdef readonly Py_ssize_t frame_start, frame_end
     cdef readonly Py_ssize_t method_start, method_end, params_start
     cdef readonly Py_ssize_t error_start, result_start
-    cdef bint _responses, _dead, _assembled
+    cdef bint _responses, _dead
     cdef bytes _chunk
     cdef bytearray _held
     cdef Py_ssize_t _pos, _origin, _frame_bytes_max, _batch_frame_bytes_max, _limit, _payload
@@ -14,7 +14,6 @@ cdef class Scanner:
     cdef unsigned long long _remaining[136]
     cdef Py_ssize_t _head_bytes
     cdef long long _items
-    cdef object _failure
 
     cpdef feed(self, bytes data)
     cpdef int next(self) except -1

@@ -58,8 +58,7 @@ class Scanner:
         self._held = bytearray()
         self._pos = self._origin = 0
         self._remaining = [0] * 136
-        self._failure = None
-        self._assembled = self._dead = False
+        self._dead = False
         self._head_bytes = self._items = 0
         self.data = b""
         self.frame_end = 0
@@ -76,7 +75,7 @@ class Scanner:
         return len(self._held) + len(self._chunk) - self._pos
 
     @cython.ccall
-    def feed(self, data: bytes):  # type: ignore[no-untyped-def]  # cpdef: the .pxd declares it
+    def feed(self, data: bytes) -> None:
         """Hand in the next bytes of the stream. Call ``next`` until False before feeding again."""
         rest: cython.Py_ssize_t = len(self._chunk) - self._pos
         if self._depth > 0 and self._pos > self._origin:
@@ -92,15 +91,12 @@ class Scanner:
         """Whether a whole frame is at hand. Raises FramingError, at the offending header; the scanner is then dead."""
         if self._dead:
             return False
-        self._begin_frame_if_done()
-        return self._advance()
-
-    def _begin_frame_if_done(self) -> None:
         if self._depth == 0:
             self._begin_frame()
+        return self._advance()
 
     @cython.cfunc
-    def _begin_frame(self):  # type: ignore[no-untyped-def]  # cdef: the .pxd declares it
+    def _begin_frame(self) -> None:
         self.kind = -1
         self.msgid = b""
         self.number = 0
@@ -282,7 +278,7 @@ class Scanner:
         return True
 
     @cython.cfunc
-    def _refuse(self, error):  # type: ignore[no-untyped-def]  # cdef: the .pxd declares it
+    def _refuse(self, error: WireError) -> None:
         self._dead = True
         self._chunk = b""
         self._held = bytearray()
