@@ -6,5 +6,5 @@ cdef class TokenMap:
     cdef Py_ssize_t _count
     cdef long[::1] _owners
 
-    cpdef Py_ssize_t locate(self, bytes key) except -1
-    cpdef long owner(self, bytes key) except -1
+    cpdef Py_ssize_t locate(self, bytes key) except? -1
+    cpdef long owner(self, bytes key) except? -1

@@ -30,6 +30,7 @@ class TokenMap:
         self._owners = array("l", [partition.owner for partition in layout.partitions])
 
     @cython.ccall
+    @cython.exceptval(-1)
     def locate(self, key: bytes) -> cython.Py_ssize_t:
         """The index in ``layout.partitions`` of the key's partition."""
         low: cython.Py_ssize_t
@@ -51,6 +52,7 @@ class TokenMap:
         return low
 
     @cython.ccall
+    @cython.exceptval(-1)
     def owner(self, key: bytes) -> cython.long:
         """The id of the shard that owns the key."""
         return self._owners[self.locate(key)]
