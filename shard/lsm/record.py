@@ -91,7 +91,9 @@ def _store_bytes(buffer: bytearray, pos: cython.Py_ssize_t, data: bytes) -> cyth
 
 
 @cython.cfunc
-def _checksum(buffer: bytearray, pos: cython.Py_ssize_t, size: cython.Py_ssize_t, seed: cython.ulonglong) -> object:
+def _checksum(
+    buffer: bytearray, pos: cython.Py_ssize_t, size: cython.Py_ssize_t, seed: cython.ulonglong
+) -> cython.ulonglong:
     """xxh3_64 of a part of the buffer, without copying it."""
     if cython.compiled:
         return xxh3_64_intdigest(PyMemoryView_FromMemory(PyByteArray_AS_STRING(buffer) + pos, size, 0x100), seed)
@@ -214,7 +216,7 @@ class RecordBuilder:
 
     @cython.cfunc
     def _make_room(self, payload: cython.Py_ssize_t) -> object:
-        """Close a record that is large enough, and have room for one operation of ``payload`` bytes of key and value."""
+        """Close a record that is large enough; have room for an operation with ``payload`` bytes of key and value."""
         if self._end - self._start >= RECORD_SPLIT_BYTES and not self._grouped:
             self._close_record()
         if payload > _RECORD_BODY_BYTES_MAX - STAGE_OVERHEAD_BYTES - (self._end - self._start):
