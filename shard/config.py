@@ -1,0 +1,40 @@
+"""The settings of one shard process.
+
+``sherd.shard.worker.run`` gets one of these. A ``StoreError`` or ``ConfigError`` that keeps it from starting is raised
+to the caller, which tells the supervisor and picks the exit code.
+"""
+
+from dataclasses import dataclass, field
+
+from sherd.common.errors import ConfigError
+from sherd.common.limits import Limits
+from sherd.common.logs import LEVELS
+from sherd.shard.lsm.options import EngineOptions
+
+
+@dataclass(frozen=True, slots=True)
+class ShardConfig:
+    """What a shard process is told."""
+
+    id: int
+    """The shard's number in the topology, 1 and up."""
+    data: str
+    """The shard's own directory."""
+    listen: str
+    """Where proxies reach it: ``HOST:PORT`` or ``unix:/path``."""
+    topology: str
+    """The cluster's topology file."""
+    log_level: str = "info"
+    """The least serious events to log: ``debug``, ``info``, ``warning`` or ``error``."""
+    ready_fd: int | None = field(default=None, metadata={"plumbing": True})
+    """Descriptor to write the ready line to."""
+    parent_pid: int | None = field(default=None, metadata={"plumbing": True})
+    """The process to die with."""
+    engine: EngineOptions = field(default_factory=EngineOptions)
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.id < 1:
+            raise ConfigError(f"a shard's id must be 1 or more, not {self.id}")
+        if self.log_level not in LEVELS:
+            raise ConfigError(f"log_level must be one of {', '.join(LEVELS)}, not {self.log_level!r}")
