@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sherd.client.aio import AsyncClient as AsyncClient
-    from sherd.client.connect import connect as connect
     from sherd.client.sync import Client as Client
     from sherd.common.errors import BadRequest as BadRequest
     from sherd.common.errors import Conflict as Conflict
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from sherd.common.errors import Unauthenticated as Unauthenticated
     from sherd.common.errors import Unavailable as Unavailable
     from sherd.common.errors import UnknownMethod as UnknownMethod
+    from sherd.connecting import connect as connect
     from sherd.shard.lsm.store import Store as Store
 
 __version__ = "0.1.0"
@@ -41,7 +41,7 @@ _ERRORS = (
     "Unauthenticated Unavailable UnknownMethod"
 )
 _HOMES = {
-    "connect": "sherd.client.connect",
+    "connect": "sherd.connecting",
     "Client": "sherd.client.sync",
     "AsyncClient": "sherd.client.aio",
     "Store": "sherd.shard.lsm.store",
@@ -63,9 +63,7 @@ class _SourceFinder:
         for folder in path:
             package = os.path.join(folder, name, "__init__.py")
             if os.path.isfile(package):
-                return spec_from_file_location(
-                    fullname, package, submodule_search_locations=[os.path.dirname(package)]
-                )
+                return spec_from_file_location(fullname, package, submodule_search_locations=[os.path.dirname(package)])
             module = os.path.join(folder, name + ".py")
             if os.path.isfile(module):
                 return spec_from_file_location(fullname, module, loader=SourceFileLoader(fullname, module))
