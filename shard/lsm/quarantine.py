@@ -53,25 +53,11 @@ def save_file(disk: Disk, directory: str, name: str) -> str:
     return target
 
 
-def save_copy(disk: Disk, directory: str, name: str) -> str:
-    """Copy the file ``name`` of the store's directory into quarantine, the original staying. Returns the copy's path."""
-    target, temporary = _new_name(disk, directory, name)
-    with contextlib.closing(disk.open_read(f"{directory}/{name}")) as source:
-        copy = disk.create(temporary)
-        with contextlib.closing(copy):
-            _copy(source, copy, 0, source.size())
-            copy.sync()
-    disk.rename(temporary, target)
-    disk.sync_dir(quarantine_path(directory))
-    return target
-
-
 def _new_name(disk: Disk, directory: str, name: str) -> tuple[str, str]:
     """A path in quarantine that is free, and a temporary one to write it under; makes the quarantine if need be."""
     path = quarantine_path(directory)
-    if not disk.exists(path):
-        disk.mkdir(path)
-        disk.sync_dir(directory)
+    disk.mkdir(path)
+    disk.sync_dir(directory)  # also if it was there: a killed predecessor may not have come this far
     target = f"{path}/{name}"
     count = 1
     while disk.exists(target):
