@@ -22,7 +22,7 @@ def big_endian(data: bytes, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> 
 @cython.cfunc
 def skip(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, depth: cython.int) -> cython.Py_ssize_t:
     """The position after the value at ``pos``; -1 if it is malformed, cut off, or nests containers over ``depth``."""
-    if pos >= end or end > len(data):
+    if pos < 0 or pos >= end or end > len(data):
         return -1
     head: cython.uint = data[pos]
     pos += 1
@@ -82,7 +82,7 @@ def skip(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t, depth: cyt
 @cython.cfunc
 def payload_start(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """Where the bytes of the str or bin at ``pos`` begin; they run to the end of the value."""
-    if pos >= end or end > len(data):
+    if pos < 0 or pos >= end or end > len(data):
         return -1
     head: cython.uint = data[pos]
     if 0xA0 <= head <= 0xBF:
@@ -97,7 +97,7 @@ def payload_start(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -
 @cython.cfunc
 def items_start(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """Where the first item of the array at ``pos`` begins."""
-    if pos >= end or end > len(data):
+    if pos < 0 or pos >= end or end > len(data):
         return -1
     head: cython.uint = data[pos]
     if 0x90 <= head <= 0x9F:
@@ -123,7 +123,7 @@ def item_count(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> c
 @cython.cfunc
 def pairs_start(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
     """Where the first key of the map at ``pos`` begins."""
-    if pos >= end or end > len(data):
+    if pos < 0 or pos >= end or end > len(data):
         return -1
     head: cython.uint = data[pos]
     if 0x80 <= head <= 0x8F:

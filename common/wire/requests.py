@@ -1,4 +1,4 @@
-"""Reads the params of the data methods: checks shape, types and limits, and finds keys and values without decoding them.
+"""Reads the params of the data methods: checks shape, types and limits, finds keys and values and decodes neither.
 
 One reader serves a whole connection: its fields hold the last request read. The proxy checks with it before it
 forwards, the shard before it executes, so both refuse the same requests in the same words. Params are taken from a
@@ -11,7 +11,7 @@ import cython
 import msgpack
 
 from sherd.common.errors import BadRequest, TooLarge
-from sherd.common.limits import KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX, VALUE_NESTING_MAX, Limits
+from sherd.common.limits import FRAME_DEPTH_MAX, KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX, VALUE_NESTING_MAX, Limits
 
 if cython.compiled:
     from cython.cimports.sherd.common.wire.primitives import (
@@ -128,9 +128,9 @@ class RequestReader:
         if count > KEYS_PER_REQUEST_MAX:
             raise TooLarge(f"{count} keys are over the limit of {KEYS_PER_REQUEST_MAX} in one mget")
         pos = items_start(data, pos, end)
-        keys: list = []  # type: ignore[type-arg]
-        i: cython.Py_ssize_t
-        for i in range(count):
+        keys: list[bytes] = []
+        _i: cython.Py_ssize_t
+        for _i in range(count):
             pos = self._take_key(data, pos, end)
             keys.append(self.key)
         if pos < end:
@@ -147,9 +147,9 @@ class RequestReader:
         if count > KEYS_PER_REQUEST_MAX:
             raise TooLarge(f"{count} operations are over the limit of {KEYS_PER_REQUEST_MAX} in one batch")
         pos = items_start(data, pos, end)
-        operations: list = []  # type: ignore[type-arg]
-        i: cython.Py_ssize_t
-        for i in range(count):
+        operations: list[BatchOperation] = []
+        _i: cython.Py_ssize_t
+        for _i in range(count):
             pos = self._take_operation(data, pos, end, operations)
         self.ttl_ms = 0
         self.if_version = None
@@ -265,8 +265,8 @@ class RequestReader:
         pos = pairs_start(data, pos, end)
         seen: cython.int = 0
         bit: cython.int
-        i: cython.Py_ssize_t
-        for i in range(count):
+        _i: cython.Py_ssize_t
+        for _i in range(count):
             start: cython.Py_ssize_t = payload_start(data, pos, end)
             pos = skip(data, pos, end, 0)
             if start < 0 or pos < start:
@@ -287,10 +287,13 @@ class RequestReader:
     def _take_option(
         self, data: bytes, name: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t
     ) -> cython.Py_ssize_t:
-        stop: cython.Py_ssize_t = skip(data, pos, end, VALUE_NESTING_MAX)
-        if stop < 0 or stop - pos > 9:
-            raise BadRequest(f"option {name.decode()!r} has a value of a wrong type")
-        value = msgpack.unpackb(data[pos:stop], strict_map_key=False)
+        stop: cython.Py_ssize_t = skip(data, pos, end, FRAME_DEPTH_MAX)
+        if stop < 0:
+            raise BadRequest(f"option {name.decode()!r} has no value")
+        head: cython.uint = data[pos]
+        value: object = None  # for whatever is neither a number nor a bool
+        if head <= 0x7F or head >= 0xE0 or 0xCA <= head <= 0xD3 or head == 0xC2 or head == 0xC3:
+            value = msgpack.unpackb(data[pos:stop])
         if name == b"ttl":
             self.ttl_ms = ttl_to_ms(value)
         elif name == b"if_version":

@@ -11,7 +11,7 @@ followed by ``_chunk[_origin:]``; ``_depth`` containers are open and ``_remainin
 import cython
 
 from sherd.common.errors import BadRequest, SherdError, TooLarge, WireError
-from sherd.common.limits import METHOD_BYTES_MAX, VALUE_NESTING_MAX, Limits
+from sherd.common.limits import FRAME_DEPTH_MAX, METHOD_BYTES_MAX, VALUE_NESTING_MAX, Limits
 
 if cython.compiled:
     from cython.cimports.sherd.common.wire.primitives import big_endian
@@ -22,7 +22,6 @@ REQUEST = 0
 RESPONSE = 1
 NOTIFICATION = 2
 
-FRAME_DEPTH_MAX: int = VALUE_NESTING_MAX + 4  # frame, params, operations of a batch, one operation
 _DEPTH_MAX = cython.declare(cython.int, FRAME_DEPTH_MAX)
 _METHOD_BYTES_MAX = cython.declare(cython.Py_ssize_t, METHOD_BYTES_MAX)
 
@@ -71,12 +70,14 @@ class Scanner:
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes held for frames not yet handed out."""
-        return len(self._held) + len(self._chunk) - self._pos
+        """Bytes held for frames not yet handed out: at most the frame limit and the piece fed last."""
+        return len(self._held) + len(self._chunk) - (self._origin if self._depth > 0 else self._pos)
 
     @cython.ccall
     def feed(self, data: bytes) -> None:
         """Hand in the next bytes of the stream. Call ``next`` until False before feeding again."""
+        if self._dead:
+            return
         rest: cython.Py_ssize_t = len(self._chunk) - self._pos
         if self._depth > 0 and self._pos > self._origin:
             self._held += self._chunk[self._origin : self._pos]
@@ -93,7 +94,13 @@ class Scanner:
             return False
         if self._depth == 0:
             self._begin_frame()
-        return self._advance()
+        if self._advance():
+            return True
+        self.data = b""  # an idle connection holds on to no frame
+        if self._depth == 0 and self._pos == len(self._chunk):
+            self._chunk = b""
+            self._pos = self._origin = 0
+        return False
 
     @cython.cfunc
     def _begin_frame(self) -> None:
@@ -173,9 +180,11 @@ class Scanner:
         if self.method_start >= 0:
             self.method_start += base
             self.method_end += base
-        self.params_start += base
-        self.error_start += base
-        self.result_start += base
+        if self.params_start >= 0:
+            self.params_start += base
+        if self.result_start >= 0:
+            self.error_start += base
+            self.result_start += base
         return True
 
     @cython.cfunc
@@ -280,7 +289,8 @@ class Scanner:
     @cython.cfunc
     def _refuse(self, error: WireError) -> None:
         self._dead = True
-        self._chunk = b""
+        self._depth = 0
+        self.data = self._chunk = b""
         self._held = bytearray()
         self._pos = self._origin = 0
         raise FramingError(self.msgid or None, error)

@@ -1,0 +1,162 @@
+"""The rarer methods of a shard: handshake, scans and counts in slices, status, forced flush and compaction.
+
+A scan or count arrives cut into slices by the proxy: each is one point in time and bounded in rows examined, so that
+point requests never wait long behind one.
+"""
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgpack
+
+from sherd.common.errors import BadRequest, UnknownMethod
+from sherd.common.limits import PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
+from sherd.common.wire.encode import NIL, array_header, bin_header, uint
+
+if TYPE_CHECKING:
+    from sherd.shard.lsm.entry import Entry
+    from sherd.shard.service import ServiceConnection
+
+FETCH_ROWS_EXAMINED_MAX = 20_000
+COUNT_ROWS_EXAMINED_MAX = 50_000
+FETCH_ROWS_MAX = 2**31 - 1
+
+
+def meta_value(entry: "Entry", now_ms: int) -> bytes:
+    """A value with ``meta``: ``[value, version, seconds left or nil]``."""
+    left = NIL if not entry.expiry_ms else b"\xcb" + struct.pack(">d", max(0, entry.expiry_ms - now_ms) / 1000)
+    value = entry.value
+    if value is None:
+        raise BadRequest("a deleted entry has no value")
+    return b"".join((b"\x93", value, uint(entry.lsn), left))
+
+
+class ShardAdmin:
+    """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back when it is done."""
+
+    def __init__(
+        self,
+        describe: Callable[[], dict[str, object]],
+        refresh_layout: Callable[[int], None],
+        force: Callable[[str, Callable[[dict[str, object]], None]], None],
+    ) -> None:
+        self._describe = describe
+        self._refresh_layout = refresh_layout
+        self._force = force
+
+    def call(self, connection: "ServiceConnection", method: bytes, msgid: bytes, params: bytes) -> None:
+        """Execute ``method`` with encoded ``params`` and hand the reply to the gate."""
+        handler = _HANDLERS.get(method)
+        if handler is None:
+            raise UnknownMethod(f"{method[:64].decode(errors='replace')!r}")
+        arguments = msgpack.unpackb(params, strict_map_key=False, use_list=True)
+        if not isinstance(arguments, list):
+            raise BadRequest("params must be an array")
+        handler(self, connection, msgid, arguments)
+
+    def _reply(self, connection: "ServiceConnection", msgid: bytes, result: bytes, seen_lsn: int = 0) -> None:
+        connection.service.gate.reply(connection.sink, msgid, result, seen_lsn, False, False)
+
+    def _ping(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        self._reply(connection, msgid, msgpack.packb("pong"))
+
+    def _hello(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        peer = arguments[0] if arguments else {}
+        if not isinstance(peer, dict):
+            raise BadRequest("hello takes a map")
+        connection.peer = peer
+        service = connection.service
+        announced = peer.get("layout")
+        if isinstance(announced, int) and announced > service.token_map.layout.counter:
+            self._refresh_layout(announced)
+        status = self._describe()
+        answer = {
+            "shard": service.shard_id,
+            "layout": service.token_map.layout.counter,
+            "term": status["term"],
+            "pid": status["pid"],
+            "version": status["version"],
+        }
+        self._reply(connection, msgid, msgpack.packb(answer))
+
+    def _status(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        self._reply(connection, msgid, msgpack.packb(self._describe()))
+
+    def _fetch(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        start, end, options = _range_arguments(arguments, 3)
+        if not isinstance(options, dict):
+            raise BadRequest("fetch options must be a map")
+        limit = _bounded(options, "limit", FETCH_ROWS_MAX, FETCH_ROWS_MAX)
+        page_bytes = _bounded(options, "max_bytes", PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX)
+        engine = connection.service.engine
+        page = engine.scan_page(
+            start,
+            end,
+            bool(options.get("reverse")),
+            limit,
+            page_bytes,
+            bool(options.get("keys_only")),
+            bool(options.get("meta")),
+            FETCH_ROWS_EXAMINED_MAX,
+        )
+        result = b"".join(
+            (
+                array_header(4),
+                uint(connection.service.token_map.layout.counter),
+                _encode_bound(page.resume),
+                uint(page.count),
+                bin_header(len(page.rows)),
+                page.rows,
+            )
+        )
+        self._reply(connection, msgid, result, engine.last_lsn)
+
+    def _count_slice(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        start, end, _ = _range_arguments(arguments, 2)
+        engine = connection.service.engine
+        count, resume = engine.count_page(start, end, COUNT_ROWS_EXAMINED_MAX)
+        layout = connection.service.token_map.layout.counter
+        result = b"".join((array_header(3), uint(layout), _encode_bound(resume), uint(count)))
+        self._reply(connection, msgid, result, engine.last_lsn)
+
+    def _flush(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        self._force("flush", lambda report: self._reply(connection, msgid, msgpack.packb(report)))
+
+    def _compact(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        self._force("compact", lambda report: self._reply(connection, msgid, msgpack.packb(report)))
+
+
+_HANDLERS: dict[bytes, Callable[[ShardAdmin, "ServiceConnection", bytes, list[object]], None]] = {
+    b"ping": ShardAdmin._ping,
+    b"hello": ShardAdmin._hello,
+    b"status": ShardAdmin._status,
+    b"fetch": ShardAdmin._fetch,
+    b"count_slice": ShardAdmin._count_slice,
+    b"flush": ShardAdmin._flush,
+    b"compact": ShardAdmin._compact,
+}
+
+
+def _encode_bound(bound: bytes | None) -> bytes:
+    return NIL if bound is None else bin_header(len(bound)) + bound
+
+
+def _range_arguments(arguments: list[object], expected: int) -> tuple[bytes | None, bytes | None, object]:
+    if len(arguments) != expected:
+        raise BadRequest(f"params must be an array of {expected} items, not {len(arguments)}")
+    bounds = []
+    for bound in arguments[:2]:
+        if isinstance(bound, str):
+            bound = bound.encode("utf-8", "surrogateescape")
+        if bound is not None and not isinstance(bound, bytes):
+            raise BadRequest("start and end must be str, bin or nil")
+        bounds.append(bound)
+    return bounds[0], bounds[1], arguments[2] if expected > 2 else None
+
+
+def _bounded(options: dict[object, object], name: str, default: int, most: int) -> int:
+    value = options.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise BadRequest(f"{name} must be an integer of at least 1")
+    return min(value, most)

@@ -1,0 +1,19 @@
+cdef class ReplySink:
+    cdef readonly list parts
+    cdef public object transport
+    cdef public bint closing
+    cdef bint _dirty
+
+cdef class ReplyGate:
+    cdef readonly unsigned long long synced_lsn
+    cdef public double write_delay_seconds
+    cdef unsigned long long _slack
+    cdef bint _unbounded
+    cdef list _dirty
+    cdef object _held
+    cdef object _delayed
+
+    cpdef reply(self, ReplySink sink, bytes msgid, bytes result, unsigned long long seen_lsn, bint sync, bint is_write)
+    cpdef error(self, ReplySink sink, bytes msgid, bytes body, unsigned long long seen_lsn)
+    cdef _pass(self, ReplySink sink, list parts, unsigned long long needed)
+    cdef unsigned long long _needed(self, unsigned long long seen_lsn, bint sync)

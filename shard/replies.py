@@ -1,0 +1,138 @@
+"""The gate that every reply of a shard passes: it is released only when all it has seen is durable enough.
+
+A reply that has seen log position L (an entry, a tombstone, or its own write) may leave once the log is synced up to
+``L - slack``: slack is 0 under ``always``, N under ``ops:N``, and unbounded under ``interval:T`` and ``os``, where the
+write that ends every loop turn is enough. A request may ask for more (``sync``), never for less.
+
+Invariants: replies collect in their connection's sink and leave only in ``take_dirty``, which the turn calls after its
+commit; held replies leave in the order in which they were made; a poisoned shard drops all of them.
+"""
+
+from collections import deque
+
+import cython
+
+from sherd.common.wire.encode import NIL, REPLY
+
+
+@cython.final
+@cython.cclass
+class ReplySink:
+    """What is to be sent on one connection at the end of the turn: parts to be joined."""
+
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.transport: object = None
+        self.closing = False
+        self._dirty = False
+
+    def take(self) -> bytes:
+        """The bytes to send now; the sink is empty and clean after."""
+        data = b"".join(self.parts)
+        self.parts = []
+        self._dirty = False
+        return data
+
+
+@cython.final
+@cython.cclass
+class ReplyGate:
+    """Holds back replies of one shard. ``slack`` None means unbounded."""
+
+    def __init__(self, slack: int | None, synced_lsn: int) -> None:
+        self._unbounded = slack is None
+        self._slack = slack or 0
+        self.synced_lsn = synced_lsn
+        self.write_delay_seconds = 0.0
+        self._dirty: list[ReplySink] = []
+        self._held: deque[tuple[int, ReplySink, list[bytes]]] = deque()
+        self._delayed: deque[tuple[int, ReplySink, list[bytes]]] = deque()
+
+    @cython.ccall
+    def reply(
+        self,
+        sink: ReplySink,
+        msgid: bytes,
+        result: bytes,
+        seen_lsn: cython.ulonglong,
+        sync: cython.bint,
+        is_write: cython.bint,
+    ) -> None:
+        """A result (encoded) for the request ``msgid`` (encoded) that has seen ``seen_lsn`` (0 = nothing unsynced)."""
+        needed: cython.ulonglong = self._needed(seen_lsn, sync)
+        if is_write and self.write_delay_seconds > 0:
+            self._delayed.append((needed, sink, [REPLY, msgid, NIL, result]))
+        elif needed <= self.synced_lsn:
+            parts: list[bytes] = sink.parts
+            parts.append(REPLY)
+            parts.append(msgid)
+            parts.append(NIL)
+            parts.append(result)
+            if not sink._dirty:
+                sink._dirty = True
+                self._dirty.append(sink)
+        else:
+            self._held.append((needed, sink, [REPLY, msgid, NIL, result]))
+
+    @cython.ccall
+    def error(self, sink: ReplySink, msgid: bytes, body: bytes, seen_lsn: cython.ulonglong) -> None:
+        """An error (its encoded error and result fields) for the request ``msgid``."""
+        self._pass(sink, [REPLY, msgid, body], self._needed(seen_lsn, False))
+
+    @cython.cfunc
+    def _needed(self, seen_lsn: cython.ulonglong, sync: cython.bint) -> cython.ulonglong:
+        if sync:
+            return seen_lsn
+        if self._unbounded or seen_lsn <= self._slack:
+            return 0
+        return seen_lsn - self._slack
+
+    @cython.cfunc
+    def _pass(self, sink: ReplySink, parts: list, needed: cython.ulonglong) -> None:  # type: ignore[type-arg]
+        if needed > self.synced_lsn:
+            self._held.append((needed, sink, parts))
+            return
+        sink.parts.extend(parts)
+        if not sink._dirty:
+            sink._dirty = True
+            self._dirty.append(sink)
+
+    @property
+    def wants_sync(self) -> bool:
+        """Whether replies wait for the log to be synced."""
+        return bool(self._held)
+
+    @property
+    def delayed(self) -> int:
+        """How many write replies wait for back-pressure to let them go."""
+        return len(self._delayed)
+
+    def synced(self, lsn: int) -> None:
+        """The log is durable up to ``lsn``: release what waited for that."""
+        self.synced_lsn = lsn
+        while self._held:
+            needed, sink, parts = self._held[0]
+            if needed > self.synced_lsn:
+                break
+            self._held.popleft()
+            self._pass(sink, parts, 0)
+
+    def release_delayed(self, count: int) -> None:
+        """Let the ``count`` oldest delayed write replies go on to the durability check."""
+        for _ in range(min(count, len(self._delayed))):
+            needed, sink, parts = self._delayed.popleft()
+            self._pass(sink, parts, needed)
+
+    def take_dirty(self) -> list[ReplySink]:
+        """The sinks with something to send."""
+        dirty = self._dirty
+        self._dirty = []
+        return dirty
+
+    def drop(self) -> None:
+        """Release nothing that has not left yet: the shard is poisoned."""
+        for sink in self._dirty:
+            sink.take()
+        self._dirty = []
+        self._held.clear()
+        self._delayed.clear()

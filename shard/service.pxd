@@ -1,0 +1,35 @@
+from sherd.common.topology.token_map cimport TokenMap
+from sherd.common.wire.requests cimport RequestReader
+from sherd.common.wire.scanner cimport Scanner
+from sherd.shard.lsm.engine cimport Engine
+from sherd.shard.replies cimport ReplyGate, ReplySink
+
+
+cdef class ShardService:
+    cdef readonly object limits
+    cdef readonly long shard_id
+    cdef readonly Engine engine
+    cdef readonly ReplyGate gate
+    cdef public TokenMap token_map
+    cdef readonly object admin
+    cdef public bint overloaded
+    cdef public object refusal
+
+    cdef int own(self, bytes key) except -1
+    cdef int writable(self) except -1
+
+
+cdef class ServiceConnection:
+    cdef readonly ShardService service
+    cdef readonly ReplySink sink
+    cdef public object peer
+    cdef Scanner _scanner
+    cdef RequestReader _reader
+
+    cdef _serve(self)
+    cdef int _dispatch(self, bytes data, bytes method) except -1
+    cdef _get(self, bytes data)
+    cdef _put(self, bytes data)
+    cdef _delete(self, bytes data)
+    cdef _mget(self, bytes data)
+    cdef _batch(self, bytes data)

@@ -1,0 +1,247 @@
+"""What a shard does with a frame: check, execute on the engine, and hand the reply to the gate.
+
+The core of a connection, without I/O: bytes go into ``feed``, replies come out of its sink at the end of the turn.
+The data methods run here, on encoded values; everything rarer goes to ``ShardAdmin``. Writes are staged in the engine
+and seen at once by whoever reads next; the turn commits them with one write before any reply of the turn leaves.
+"""
+
+import logging
+
+import cython
+
+from sherd.common.errors import (
+    BadRequest,
+    Conflict,
+    Internal,
+    Overloaded,
+    StoreFull,
+    StorePoisoned,
+    TooLarge,
+    Unavailable,
+    WireError,
+    WrongShard,
+)
+from sherd.common.limits import Limits
+from sherd.common.topology.token_map import TokenMap
+from sherd.common.wire.encode import FALSE, NIL, TRUE, array_header, error_body, uint
+from sherd.common.wire.requests import BatchOperation, RequestReader
+from sherd.common.wire.scanner import FramingError, Scanner
+from sherd.shard.admin import ShardAdmin, meta_value
+from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.entry import Entry
+from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+from sherd.shard.replies import ReplyGate, ReplySink
+
+log = logging.getLogger("shard")
+
+NOTIFICATION = 2
+
+
+@cython.final
+@cython.cclass
+class ShardService:
+    """One shard's engine, gate and ownership, shared by its connections."""
+
+    def __init__(
+        self, shard_id: int, engine: Engine, gate: ReplyGate, token_map: TokenMap, admin: ShardAdmin, limits: Limits
+    ) -> None:
+        self.shard_id = shard_id
+        self.engine = engine
+        self.gate = gate
+        self.token_map = token_map
+        self.admin = admin
+        self.limits = limits
+        self.overloaded = False
+        self.refusal: WireError | None = None
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def own(self, key: bytes) -> cython.int:
+        """Refuse a key whose token this shard does not own."""
+        if self.token_map.owner(key) != self.shard_id:
+            counter = self.token_map.layout.counter
+            raise WrongShard(f"shard {self.shard_id} does not own the key at layout {counter}", {"layout": counter})
+        return 0
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def writable(self) -> cython.int:
+        """Shed a write before it is executed when the engine is too far behind."""
+        if self.overloaded:
+            raise Overloaded("compaction is too far behind; retry with backoff")
+        return 0
+
+
+@cython.final
+@cython.cclass
+class ServiceConnection:
+    """One connection's frames in, replies out."""
+
+    def __init__(self, service: ShardService) -> None:
+        self.service = service
+        self.sink = ReplySink()
+        self.peer: dict[str, object] = {}
+        self._scanner = Scanner(service.limits)
+        self._reader = RequestReader(service.limits)
+
+    def feed(self, data: bytes) -> None:
+        """Execute every whole request in ``data``. After a framing error ``sink.closing`` is set: send, then close."""
+        self._scanner.feed(data)
+        self._serve()
+
+    @cython.cfunc
+    def _serve(self) -> None:
+        scanner: Scanner = self._scanner
+        while not self.sink.closing:
+            try:
+                if not scanner.next():
+                    return
+            except FramingError as error:
+                self.sink.closing = True
+                if error.msgid is not None:
+                    self._fail(error.msgid, error.error)
+                return
+            if scanner.kind == NOTIFICATION:
+                continue
+            try:
+                if self.service.refusal is not None:
+                    raise self.service.refusal
+                if scanner.method_start < 0:
+                    raise BadRequest("method must be str or bin")
+                self._dispatch(scanner.data, scanner.data[scanner.method_start : scanner.method_end])
+            except WireError as error:
+                self._fail(scanner.msgid, error)
+            except StoreFull as error:
+                self._fail(scanner.msgid, Unavailable(f"writes are refused: {error}"))
+            except StorePoisoned as error:
+                self._fail(scanner.msgid, Unavailable(f"the shard is stopping: {error}"))
+            except Exception as error:
+                log.exception("request failed")
+                self._fail(scanner.msgid, Internal(f"{type(error).__name__}: {error}"))
+
+    def _fail(self, msgid: bytes, error: WireError) -> None:
+        seen_lsn = self.service.engine.last_lsn if isinstance(error, Conflict) else 0
+        self.service.gate.error(self.sink, msgid, error_body(error), seen_lsn)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _dispatch(self, data: bytes, method: bytes) -> cython.int:
+        if method == b"get":
+            self._get(data)
+        elif method == b"put":
+            self._put(data)
+        elif method == b"delete":
+            self._delete(data)
+        elif method == b"mget":
+            self._mget(data)
+        elif method == b"batch":
+            self._batch(data)
+        else:
+            scanner: Scanner = self._scanner
+            self.service.admin.call(self, method, scanner.msgid, data[scanner.params_start : scanner.frame_end])
+        return 0
+
+    @cython.cfunc
+    def _get(self, data: bytes) -> None:
+        reader: RequestReader = self._reader
+        service: ShardService = self.service
+        reader.read_get(data, self._scanner.params_start, self._scanner.frame_end)
+        service.own(reader.key)
+        entry: Entry = service.engine.get(reader.key)
+        result: bytes = NIL if entry is None else entry.value
+        if reader.meta and entry is not None:
+            result = meta_value(entry, service.engine.now_ms())
+        service.gate.reply(self.sink, self._scanner.msgid, result, service.engine.seen_lsn, False, False)
+
+    @cython.cfunc
+    def _put(self, data: bytes) -> None:
+        reader: RequestReader = self._reader
+        service: ShardService = self.service
+        reader.read_put(data, self._scanner.params_start, self._scanner.frame_end)
+        service.own(reader.key)
+        service.writable()
+        expiry_ms: cython.ulonglong = 0
+        if reader.ttl_ms > 0:
+            expiry_ms = service.engine.now_ms() + reader.ttl_ms
+        lsn: cython.ulonglong = service.engine.put(
+            reader.key,
+            data[reader.value_start : reader.value_end],
+            expiry_ms,
+            -1 if reader.if_version is None else reader.if_version,
+        )
+        service.gate.reply(self.sink, self._scanner.msgid, uint(lsn), lsn, reader.sync, True)
+
+    @cython.cfunc
+    def _delete(self, data: bytes) -> None:
+        reader: RequestReader = self._reader
+        service: ShardService = self.service
+        reader.read_delete(data, self._scanner.params_start, self._scanner.frame_end)
+        service.own(reader.key)
+        service.writable()
+        old: Entry = service.engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
+        result: bytes
+        if reader.return_old:
+            result = NIL if old is None else old.value
+        else:
+            result = FALSE if old is None else TRUE
+        service.gate.reply(self.sink, self._scanner.msgid, result, service.engine.last_lsn, reader.sync, True)
+
+    @cython.cfunc
+    def _mget(self, data: bytes) -> None:
+        reader: RequestReader = self._reader
+        service: ShardService = self.service
+        engine: Engine = service.engine
+        keys: list[bytes] = reader.read_mget(data, self._scanner.params_start, self._scanner.frame_end)
+        parts: list[bytes] = [array_header(len(keys))]
+        seen: cython.ulonglong = 0
+        size: cython.Py_ssize_t = 0
+        key: bytes
+        entry: Entry
+        for key in keys:
+            service.own(key)
+            entry = engine.get(key)
+            if engine.seen_lsn > seen:
+                seen = engine.seen_lsn
+            if entry is None:
+                parts.append(NIL)
+                continue
+            value: bytes = meta_value(entry, engine.now_ms()) if reader.meta else entry.value
+            size += len(value)
+            if size > service.limits.unread_bytes_max:
+                raise TooLarge(f"the response is over the limit of {service.limits.unread_bytes_max} bytes")
+            parts.append(value)
+        service.gate.reply(self.sink, self._scanner.msgid, b"".join(parts), seen, False, False)
+
+    @cython.cfunc
+    def _batch(self, data: bytes) -> None:
+        reader: RequestReader = self._reader
+        service: ShardService = self.service
+        operations: list[BatchOperation] = reader.read_batch(data, self._scanner.params_start, self._scanner.frame_end)
+        service.writable()
+        now_ms: cython.ulonglong = service.engine.now_ms()
+        staged: list[tuple[int, bytes, bytes | None, int, int]] = []
+        operation: BatchOperation
+        for operation in operations:
+            service.own(operation.key)
+            expiry_ms: cython.ulonglong = now_ms + operation.ttl_ms if operation.ttl_ms > 0 else 0
+            condition: int = -1 if operation.if_version is None else operation.if_version
+            if operation.is_put:
+                value: bytes = data[operation.value_start : operation.value_end]
+                staged.append((KIND_PUT, operation.key, value, expiry_ms, condition))
+            else:
+                staged.append((KIND_DELETE, operation.key, None, 0, condition))
+        try:
+            results = service.engine.batch(staged)
+        except Conflict as conflict:
+            raise Conflict(f"no operation of the batch was done: {conflict.message}", conflict.details) from None
+        parts: list[bytes] = [array_header(len(results))]
+        for result in results:
+            if result is True:
+                parts.append(TRUE)
+            elif result is False:
+                parts.append(FALSE)
+            else:
+                parts.append(uint(result))
+        service.gate.reply(
+            self.sink, self._scanner.msgid, b"".join(parts), service.engine.last_lsn, reader.sync, True
+        )

@@ -1,0 +1,101 @@
+"""The gate releases a reply exactly when what it has seen is durable enough, in order, and nothing after poison."""
+
+import pytest
+
+from sherd.shard.replies import ReplyGate, ReplySink
+
+pytestmark = pytest.mark.core
+
+
+def sent(gate: ReplyGate) -> dict[int, bytes]:
+    return {id(sink): sink.take() for sink in gate.take_dirty()}
+
+
+def reply(gate: ReplyGate, sink: ReplySink, msgid: int, seen: int, sync: bool = False, write: bool = False) -> None:
+    gate.reply(sink, bytes((msgid,)), b"\x2a", seen, sync, write)
+
+
+def wire(*msgids: int) -> bytes:
+    return b"".join(b"\x94\x01" + bytes((msgid,)) + b"\xc0\x2a" for msgid in msgids)
+
+
+def test_unbounded_slack_releases_at_the_end_of_the_turn() -> None:
+    gate, sink = ReplyGate(None, 0), ReplySink()
+    reply(gate, sink, 1, 1000, write=True)
+    reply(gate, sink, 2, 0)
+    assert sent(gate) == {id(sink): wire(1, 2)}
+    assert not gate.wants_sync
+    assert sent(gate) == {}
+
+
+def test_always_holds_what_saw_unsynced_entries_and_lets_the_rest_pass() -> None:
+    gate, sink, other = ReplyGate(0, 10), ReplySink(), ReplySink()
+    reply(gate, sink, 1, 11, write=True)
+    reply(gate, other, 2, 11)  # a read of what is not durable yet
+    reply(gate, other, 3, 10)
+    reply(gate, other, 4, 0)
+    assert sent(gate) == {id(other): wire(3, 4)}
+    assert gate.wants_sync
+    gate.synced(11)
+    assert sent(gate) == {id(sink): wire(1), id(other): wire(2)}
+    assert not gate.wants_sync
+
+
+def test_ops_lets_replies_run_ahead_by_n() -> None:
+    gate, sink = ReplyGate(5, 100), ReplySink()
+    reply(gate, sink, 1, 105, write=True)
+    reply(gate, sink, 2, 106, write=True)
+    assert sent(gate) == {id(sink): wire(1)}
+    gate.synced(101)
+    assert sent(gate) == {id(sink): wire(2)}
+
+
+def test_sync_on_one_request_overrides_a_looser_policy() -> None:
+    gate, sink = ReplyGate(None, 0), ReplySink()
+    reply(gate, sink, 1, 7, sync=True, write=True)
+    reply(gate, sink, 2, 8, write=True)
+    assert sent(gate) == {id(sink): wire(2)}
+    gate.synced(6)
+    assert sent(gate) == {}
+    gate.synced(7)
+    assert sent(gate) == {id(sink): wire(1)}
+
+
+def test_errors_that_saw_unsynced_data_wait_too() -> None:
+    gate, sink = ReplyGate(0, 0), ReplySink()
+    gate.error(sink, b"\x01", b"\xa1e\xc0", 3)
+    gate.error(sink, b"\x02", b"\xa1e\xc0", 0)
+    assert sent(gate) == {id(sink): b"\x94\x01\x02\xa1e\xc0"}
+    gate.synced(3)
+    assert sent(gate) == {id(sink): b"\x94\x01\x01\xa1e\xc0"}
+
+
+def test_back_pressure_delays_writes_only() -> None:
+    gate, sink = ReplyGate(None, 0), ReplySink()
+    gate.write_delay_seconds = 0.01
+    reply(gate, sink, 1, 1, write=True)
+    reply(gate, sink, 2, 1)
+    assert sent(gate) == {id(sink): wire(2)}
+    assert gate.delayed == 1
+    gate.release_delayed(5)
+    assert sent(gate) == {id(sink): wire(1)}
+
+
+def test_delayed_writes_still_wait_for_the_log() -> None:
+    gate, sink = ReplyGate(0, 0), ReplySink()
+    gate.write_delay_seconds = 0.01
+    reply(gate, sink, 1, 1, write=True)
+    gate.release_delayed(1)
+    assert sent(gate) == {}
+    gate.synced(1)
+    assert sent(gate) == {id(sink): wire(1)}
+
+
+def test_nothing_leaves_after_poison() -> None:
+    gate, sink = ReplyGate(0, 0), ReplySink()
+    reply(gate, sink, 1, 0)
+    reply(gate, sink, 2, 5, write=True)
+    gate.drop()
+    gate.synced(10)
+    assert sent(gate) == {}
+    assert sink.take() == b""
