@@ -12,6 +12,7 @@ MIB = 1024 * KIB
 
 KEY_BYTES_MAX = 4 * KIB
 VALUE_NESTING_MAX = 128
+FRAME_DEPTH_MAX = VALUE_NESTING_MAX + 4  # around a value: frame, params, operations of a batch, one operation
 METHOD_BYTES_MAX = 64
 KEYS_PER_REQUEST_MAX = 100_000  # mget and batch
 PAGE_BYTES_DEFAULT = 256 * KIB  # scan
