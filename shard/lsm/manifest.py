@@ -49,6 +49,7 @@ class TableMeta:
     bytes: int
     entries: int
     tombstones: int
+    expiring: int
     smallest: _Key
     largest: _Key
     min_lsn: int
@@ -78,6 +79,8 @@ class Manifest:
     """Number of the lowest segment kept for followers; at most ``first_segment``."""
     flushed_lsn: int = 0
     """Everything up to here is in tables."""
+    logged_ms: int = 0
+    """Latest shard time in the part of the log that is in tables, so that time does not run backwards without it."""
     terms: tuple[tuple[int, int], ...] = ()
     """(term, its first LSN), ascending in both."""
     clean_lsn: int | None = None
@@ -157,7 +160,7 @@ def _check(manifest: Manifest) -> None:
     """Everything that can be known to be wrong without looking at other files."""
     if type(manifest.store_id) is not bytes or len(manifest.store_id) != STORE_ID_BYTES:
         raise _Damaged(f"the store's id is not {STORE_ID_BYTES} bytes")
-    for name in ("next_file", "first_segment", "kept_segment", "flushed_lsn"):
+    for name in ("next_file", "first_segment", "kept_segment", "flushed_lsn", "logged_ms"):
         _number(getattr(manifest, name), name)
     if manifest.clean_lsn is not None:
         _number(manifest.clean_lsn, "clean_lsn")
@@ -180,12 +183,14 @@ def _check_tables(manifest: Manifest) -> None:
     numbers = set()
     previous: TableMeta | None = None
     for table in manifest.tables:
-        for name in ("number", "level", "bytes", "entries", "tombstones", "min_lsn", "max_lsn"):
+        for name in ("number", "level", "bytes", "entries", "tombstones", "expiring", "min_lsn", "max_lsn"):
             _number(getattr(table, name), f"{name} of a table")
         for key in (table.smallest, table.largest):
             if type(key) is not bytes or not 1 <= len(key) <= KEY_BYTES_MAX:
                 raise _Damaged(f"a bound of table {table.number} is not a key")
-        if table.smallest > table.largest or table.min_lsn > table.max_lsn or table.tombstones > table.entries:
+        if table.smallest > table.largest or table.min_lsn > table.max_lsn:
+            raise _Damaged(f"the bounds of table {table.number} are the wrong way round")
+        if max(table.tombstones, table.expiring) > table.entries:
             raise _Damaged(f"table {table.number} contradicts itself")
         if table.level > LEVEL_MAX or not 0 < table.number < manifest.next_file or table.number in numbers:
             raise _Damaged(f"table {table.number} in level {table.level} cannot be")

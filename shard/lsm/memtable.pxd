@@ -1,0 +1,25 @@
+from sherd.shard.lsm.cursor cimport Cursor
+from sherd.shard.lsm.entry cimport Entry
+
+
+cdef class Memtable:
+    cdef readonly dict entries
+    cdef readonly Py_ssize_t memory_bytes
+    cdef readonly Py_ssize_t tombstones
+    cdef readonly unsigned long long first_lsn
+    cdef readonly unsigned long long last_lsn
+    cdef list _runs
+    cdef list _unsorted
+
+    cpdef Entry find(self, bytes key)
+    cpdef insert(self, bytes key, Entry entry)
+    cpdef list cursors(self)
+    cdef _sort(self)
+
+
+cdef class RunCursor(Cursor):
+    cdef dict _entries
+    cdef list _run
+    cdef Py_ssize_t _at
+
+    cdef _show(self, Py_ssize_t at)

@@ -1,0 +1,31 @@
+"""Shard time: the later of the wall clock and every time seen so far, so that expiry never runs backwards.
+
+Each record of the log carries the leader's time. A successor that replays the log starts from there, whatever its own
+wall clock says. What a reader was told within one process holds as well: time that was shown is never taken back.
+"""
+
+from sherd.common.clock import Clock
+
+
+class ShardTime:
+    """``logged_ms`` is the latest time in the log: what compaction judges expiry by, for every replica has it."""
+
+    __slots__ = ("_clock", "_shown_ms", "logged_ms")
+
+    def __init__(self, clock: Clock, logged_ms: int = 0) -> None:
+        self._clock = clock
+        self._shown_ms = logged_ms
+        self.logged_ms = logged_ms
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch; never runs backwards."""
+        wall_ms = self._clock.now_ms()
+        if wall_ms > self._shown_ms:
+            self._shown_ms = wall_ms
+        return self._shown_ms
+
+    def logged(self, time_ms: int) -> None:
+        """A record with this time was written or replayed."""
+        if time_ms > self.logged_ms:
+            self.logged_ms = time_ms
+            self._shown_ms = max(self._shown_ms, time_ms)
