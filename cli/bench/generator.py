@@ -35,6 +35,7 @@ class Source:
     _kind: cython.int
     _key_count: cython.ulonglong
     _state: cython.ulonglong
+    _next: cython.longlong
     _value_bytes: cython.Py_ssize_t
     _pool: bytes
     _value_head: bytes
@@ -42,6 +43,7 @@ class Source:
     def __init__(self, kind: int, key_count: int, value_bytes: int, seed: int) -> None:
         rng = random.Random(seed)
         self._kind = kind
+        self._next = -1
         self._key_count = key_count
         self._state = rng.getrandbits(63) | 1
         self._value_bytes = value_bytes
@@ -75,21 +77,24 @@ class Source:
     @cython.cfunc
     def append_request(self, parts: list[bytes], msgid: bytes) -> None:
         number: cython.ulonglong = self.draw()
+        key: cython.ulonglong = (number >> 8) % self._key_count
+        if self._next >= 0:
+            key = self._next
+            self._next += 1
         parts.append(b"\x94\x00")
         parts.append(msgid)
         if self._kind == GET or (self._kind == MIXED and (number >> 60) & 1):
             parts.append(b"\xa3get\x91\xc4\x10")
-            parts.append(self.key((number >> 8) % self._key_count))
+            parts.append(self.key(key))
             return
         parts.append(b"\xa3put\x92\xc4\x10")
-        parts.append(self.key((number >> 8) % self._key_count))
+        parts.append(self.key(key))
         parts.append(self._value_head)
         parts.append(self.value(number >> 20))
 
-    def load_request(self, number: int, msgid: int) -> bytes:
-        """A put of the ``number``-th key, for loading in order."""
-        body = (self.key(number), self._value_head, self.value(number * 7919))
-        return b"\x94\x00\xce" + msgid.to_bytes(4, "big") + b"\xa3put\x92\xc4\x10" + b"".join(body)
+    def count_up(self) -> None:
+        """From now on draw keys in order instead, each once."""
+        self._next = 0
 
 
 @cython.final
