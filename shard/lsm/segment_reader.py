@@ -68,7 +68,7 @@ class Verdict:
     synced_max: int
     """Highest ``synced`` of the headers that verify behind ``offset``; 0 if there is none."""
     used_bytes: int
-    """Position after the last byte that is not zero; ``offset`` if nothing but zeros follows."""
+    """Position after the last byte worth saving: not zero, or of a record; ``offset`` if only zeros follow."""
 
     @property
     def clean(self) -> bool:

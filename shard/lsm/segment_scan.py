@@ -180,7 +180,7 @@ class RecordScanner:
         else:
             self.body = data[pos : pos + body_bytes]
         self.next_lsn = header.last_lsn + 1
-        self.position += header.record_bytes
+        self.position = min(self.position + header.record_bytes, self._file_bytes)  # padding may have been cut
         return RECORD
 
     @cython.cfunc

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from sherd.shard.lsm import format as numbers
 from sherd.shard.lsm.format import SEGMENT_SUFFIX, TABLE_SUFFIX, file_number, segment_name, table_name
 

@@ -5,6 +5,9 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.damage import flips, truncations
+from xxhash import xxh3_64_intdigest
+
 from sherd.common.errors import Corruption
 from sherd.shard.lsm.format import (
     KEY_BYTES_MAX,
@@ -18,8 +21,6 @@ from sherd.shard.lsm.format import (
 from sherd.shard.lsm.record import RecordBuilder, empty_record, frame_body, term_record
 from sherd.shard.lsm.record_body import Op, RecordBody, decode_body
 from sherd.shard.lsm.segment_scan import RECORD, RecordHeader, RecordScanner, find_header
-from support.damage import flips, truncations
-from xxhash import xxh3_64_intdigest
 
 pytestmark = pytest.mark.core
 
@@ -156,7 +157,7 @@ def test_groups_and_resets_are_refused_where_they_make_no_sense() -> None:
         builder.end_group()
     builder.begin_group()
     for call in (builder.begin_group, lambda: builder.seal(1, 0, 0, SALT), lambda: builder.reset(9)):
-        with pytest.raises(ValueError, match="group|staged"):
+        with pytest.raises(ValueError, match=r"group|staged"):
             call()
     builder.append_delete(b"k")
     builder.end_group()
@@ -211,10 +212,9 @@ def sample_body() -> bytes:
 
 
 def test_a_body_cut_anywhere_is_refused() -> None:
-    for size, cut in truncations(sample_body()):
+    for _, cut in truncations(sample_body()):
         with pytest.raises(Corruption):
             decode_body(cut)
-            pytest.fail(f"cut to {size} bytes was taken")
 
 
 def test_a_flipped_body_is_refused_or_differs() -> None:
