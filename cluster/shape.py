@@ -1,0 +1,56 @@
+"""The shape of a cluster: how many shards, and how keys are spread over them.
+
+A directory gets its shape when it is made and remembers it in its topology. Asking for another one later is an error
+that names the command for it: starting with other boundaries would make keys unfindable.
+"""
+
+import secrets
+
+from sherd.cluster.config import SHARDS_DEFAULT, ClusterConfig
+from sherd.common.errors import ConfigError
+from sherd.common.topology.ranges import range_layout
+from sherd.common.topology.ring import ring_layout
+from sherd.common.topology.state import ShardState, Topology
+from sherd.common.types import ShardId
+
+
+def new_cluster_id() -> str:
+    """A name that no other cluster has; the ring's points depend on it."""
+    return secrets.token_hex(8)
+
+
+def new_topology(config: ClusterConfig, cluster_id: str) -> Topology:
+    """Version 1 of a new cluster's topology; ConfigError for split keys that do not fit the shards."""
+    shards = SHARDS_DEFAULT if config.shards is None else config.shards
+    ids = [ShardId(number) for number in range(1, shards + 1)]
+    if config.partition == "range" or (config.partition is None and config.split_at):
+        layout = range_layout(shards, _split_keys(config))
+    else:
+        layout = ring_layout(cluster_id, dict.fromkeys(ids, 1.0))
+    return Topology(1, cluster_id, layout, {id_: ShardState(id_) for id_ in ids})
+
+
+def check_shape(config: ClusterConfig, topology: Topology) -> None:
+    """ConfigError if the config asks for another shape than the existing cluster has."""
+    shards, mode = len(topology.shards), topology.layout.mode
+    if config.shards is not None and config.shards != shards:
+        verb, word = ("add", "more") if config.shards > shards else ("remove", "fewer")
+        raise ConfigError(
+            f"{config.data} holds a cluster of {shards} shards, not {config.shards}: start it with --shards {shards} "
+            f"(or without --shards); `sherd shards {verb}` is the command for {word}"
+        )
+    if config.partition is not None and config.partition != mode:
+        raise ConfigError(
+            f"{config.data} holds a cluster partitioned by {mode}, not {config.partition}: start it with "
+            f"--partition {mode}, or `sherd export` it and `sherd import` into a new directory"
+        )
+    starts = [partition.start for partition in topology.layout.partitions[1:]]
+    if config.split_at and (mode != "range" or _split_keys(config) != starts):
+        raise ConfigError(
+            f"{config.data} holds a cluster with other boundaries: start it without --split-at; "
+            "`sherd split` is the command for new ones"
+        )
+
+
+def _split_keys(config: ClusterConfig) -> list[bytes]:
+    return [key.encode("utf-8", "surrogateescape") for key in config.split_at]

@@ -1,0 +1,230 @@
+"""A whole cluster on this machine: starts its processes, keeps them alive, stops them in order.
+
+Shards listen on unix sockets in a private directory, proxies on one shared port. Before every start of a shard its
+term is raised in the topology, by compare-and-set, so that no two processes ever lead a shard in the same term; and a
+shard is started only after the one before it was reaped, so that no directory ever has two owners.
+
+A process that refuses to start for a lasting reason ends the whole cluster while it is starting; once all have served,
+that process stays down, the others go on, and the supervisor's exit code tells at the end.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from sherd.cluster.config import ClusterConfig
+from sherd.cluster.data_dir import DataDir
+from sherd.cluster.keeper import Keeper, Refusal, RestartPolicy
+from sherd.cluster.reserved_port import ReservedPort
+from sherd.cluster.runtime_dir import RuntimeDir, remove_stale
+from sherd.cluster.topology_file import TopologyFile
+from sherd.cluster.topology_store import TopologyChanged
+from sherd.common.clock import Clock
+from sherd.common.disk import Disk
+from sherd.common.errors import StoreCorrupt
+from sherd.common.exit_codes import ExitCode
+from sherd.common.logs import event
+from sherd.common.net.address import UNIX_PREFIX, Address, parse_address
+from sherd.common.topology.state import Topology
+from sherd.common.types import ShardId, Term
+
+log = logging.getLogger(__name__)
+
+Task = asyncio.Task[Refusal | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """How to start a shard and a proxy: the command that flags are added to, the settings they share, their
+    environment."""
+
+    shard: Sequence[str]
+    proxy: Sequence[str]
+    environ: Mapping[str, str]
+
+
+class Supervisor:
+    """Runs one cluster. ``announce`` is told the clients' address and the topology once everything serves."""
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        programs: Programs,
+        announce: Callable[[Address, Topology], None],
+        disk: Disk,
+        clock: Clock,
+    ) -> None:
+        self._config = config
+        self._programs = programs
+        self._announce = announce
+        self._disk = disk
+        self._clock = clock
+        self._stop = asyncio.Event()
+        self._keepers: dict[Keeper, Task] = {}
+        self._refusals: list[Refusal] = []
+
+    async def run(self) -> int:
+        """Serve until SIGINT or SIGTERM; the exit code. A second signal kills what is still there.
+
+        StoreError or ConfigError if the directory cannot be used, AddressTaken if the port cannot.
+        """
+        with DataDir(self._disk, self._config.data) as data, contextlib.ExitStack() as held:
+            store = await data.open_topology(self._config)
+            remove_stale(state.leader for state in (await _topology_of(store)).shards.values())
+            port = ReservedPort(parse_address(self._config.listen))
+            held.callback(port.close)
+            sockets = RuntimeDir(dict(os.environ))
+            held.callback(sockets.remove)
+            with self._signals():
+                async with asyncio.TaskGroup() as tasks:
+                    await self._serve(tasks, data, store, port, sockets)
+        return ExitCode.SERVER_ERROR if self._refusals else ExitCode.OK
+
+    @property
+    def refusals(self) -> Sequence[Refusal]:
+        """The processes that were given up, with the reasons."""
+        return self._refusals
+
+    async def _serve(
+        self, tasks: asyncio.TaskGroup, data: DataDir, store: TopologyFile, port: ReservedPort, sockets: RuntimeDir
+    ) -> None:
+        topology = await _topology_of(store)
+        shards = [self._shard_keeper(data, store, sockets, shard) for shard in sorted(topology.shards)]
+        proxies = [self._proxy_keeper(store, port, number) for number in range(1, self._config.proxies + 1)]
+        if await self._start(tasks, shards) and await self._start(tasks, proxies):
+            self._announce(port.address, await _topology_of(store))
+            await self._watch()
+        event(log, logging.INFO, "stopping")
+        await self._stop_all(proxies)
+        await self._stop_all(shards)
+        event(log, logging.INFO, "stopped")
+
+    async def _start(self, tasks: asyncio.TaskGroup, keepers: Sequence[Keeper]) -> bool:
+        """Start processes side by side; True when all serve, False when told to stop or one refused."""
+        for keeper in keepers:
+            self._keepers[keeper] = tasks.create_task(keeper.run(), name=keeper.name)
+        async with asyncio.TaskGroup() as waits:
+            served = [waits.create_task(keeper.served.wait()) for keeper in keepers]
+            stopped = waits.create_task(self._stop.wait())
+            pending = set(served)
+            while pending:
+                running = {task for task in self._keepers.values() if not task.done()}
+                await asyncio.wait({*pending, stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
+                pending = {wait for wait in pending if not wait.done()}
+                if self._stop.is_set() or self._note_refusals():
+                    break
+            for wait in (*served, stopped):
+                wait.cancel()
+        return not pending and not self._refusals and not self._stop.is_set()
+
+    async def _watch(self) -> None:
+        """Until told to stop, or until no shard or no proxy is left to keep."""
+        stopped = asyncio.ensure_future(self._stop.wait())
+        try:
+            while not self._stop.is_set():
+                running = {task for task in self._keepers.values() if not task.done()}
+                kinds = {(task.get_name()).rpartition("-")[0] for task in running}
+                if len(kinds) < 2:
+                    break
+                await asyncio.wait({stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
+                for refusal in self._note_refusals():
+                    event(
+                        log, logging.ERROR, "process stays down, the others serve on",
+                        name=refusal.name, reason=refusal.reason,
+                    )  # fmt: skip
+        finally:
+            stopped.cancel()
+
+    def _note_refusals(self) -> list[Refusal]:
+        """Take up the refusals of processes that are kept no longer; the new ones."""
+        found = []
+        for task in self._keepers.values():
+            refusal = task.result() if task.done() else None
+            if refusal is not None and refusal not in self._refusals:
+                found.append(refusal)
+        self._refusals.extend(found)
+        return found
+
+    async def _stop_all(self, keepers: Sequence[Keeper]) -> None:
+        for keeper in keepers:
+            keeper.stop()
+        tasks = [self._keepers[keeper] for keeper in keepers if keeper in self._keepers]
+        if tasks:
+            await asyncio.wait(tasks)
+
+    def _shard_keeper(self, data: DataDir, store: TopologyFile, sockets: RuntimeDir, shard: ShardId) -> Keeper:
+        address = sockets.socket_address(f"shard-{shard}")
+
+        async def prepare() -> list[str]:
+            await raise_term(store, shard, address)
+            # The one who bound it is gone, and can't have cleaned up if it was killed.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(address.removeprefix(UNIX_PREFIX))
+            flags = {"id": shard, "data": data.shard_path(shard), "listen": address, "topology": store.path}
+            return [*self._programs.shard, *(f"--{name}={value}" for name, value in flags.items())]
+
+        return Keeper(f"shard-{shard}", prepare, self._programs.environ, self._policy(), self._clock)
+
+    def _proxy_keeper(self, store: TopologyFile, port: ReservedPort, number: int) -> Keeper:
+        name = f"proxy-{number}"
+
+        async def prepare() -> list[str]:
+            flags = {"name": name, "listen": port.address, "topology": store.path}
+            return [*self._programs.proxy, *(f"--{flag}={value}" for flag, value in flags.items())]
+
+        return Keeper(name, prepare, self._programs.environ, self._policy(), self._clock)
+
+    def _policy(self) -> RestartPolicy:
+        config = self._config
+        return RestartPolicy(
+            config.ready_seconds_max,
+            config.restart_seconds_min,
+            config.restart_seconds_max,
+            config.stable_seconds,
+            config.stop_seconds_max,
+        )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self.stop)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+
+    def stop(self) -> None:
+        """What a signal does: stop in order; when told again, kill."""
+        if self._stop.is_set():
+            event(log, logging.WARNING, "told to stop again, killing what is left")
+            for keeper in self._keepers:
+                keeper.kill()
+        self._stop.set()
+
+
+async def raise_term(store: TopologyFile, shard: ShardId, address: str) -> Term:
+    """Begin a shard's next term, led from ``address``; the term."""
+    while True:
+        topology = await _topology_of(store)
+        state = topology.shards[shard]
+        term = Term(state.term + 1)
+        try:
+            await store.compare_and_set(
+                topology.version, topology.with_shard(replace(state, term=term, leader=address))
+            )
+        except TopologyChanged:
+            continue
+        return term
+
+
+async def _topology_of(store: TopologyFile) -> Topology:
+    topology = await store.read()
+    if topology is None:
+        raise StoreCorrupt(f"{store.path} is gone")
+    return topology
