@@ -1,17 +1,51 @@
-# Two commands do all set-up on a fresh machine: `make up` and `make test`.
+# Two commands do all set-up on a fresh machine: `make up` and `make test`. They need python3 with venv, and gcc.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+INPUTS ?= 1000000
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
 .PHONY: help up test lint typecheck bench soak clean ext
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
+up: ext  ## install into .venv and run a cluster here; ARGS="--shards 2 ..." are options of `sherd up`
+	@exec $(BIN)/sherd up $(ARGS)
+
+test: ext  ## everything that must hold before a change is accepted: lint, both builds, the sanitizer build
+	@$(BIN)/python tools/checks.py all
+
+lint: ext  ## ruff, import contracts, file and function sizes
+	@$(BIN)/python tools/checks.py lint
+
+typecheck: $(INSTALLED)  ## mypy --strict
+	@$(BIN)/python tools/checks.py typecheck
+
+bench: ext  ## the load generator; ARGS="--workload a ..." are options of `sherd bench`
+	@$(BIN)/sherd bench $(ARGS)
+
+soak: ext  ## long fuzz and random runs; INPUTS=1000000 is the number of fuzz inputs of each decoder
+	SHERD_SOAK=1 SHERD_SOAK_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m soak -q tests
+
+clean:  ## remove everything that was built, and the virtual environment
+	rm -rf build dist $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.so' -delete
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-ext: $(BIN)/python  ## recompile changed modules in place
+# The modules are compiled once, by `ext`; installing the links to the sources compiles none.
+$(INSTALLED): pyproject.toml setup.py | $(BIN)/python
+	@echo "== installing into $(VENV)"
+	$(PIP) install 'setuptools>=77' 'cython>=3.1,<4' wheel
+	SHERD_BUILD_ONLY=none $(PIP) install --no-build-isolation -e '.[dev]'
+	@touch $@
+
+ext: $(INSTALLED)  ## recompile changed modules in place
 	@mkdir -p build
-	flock build/.lock env SHERD_BUILD_JOBS=$(JOBS) $(BIN)/python setup.py -q build_ext --inplace -j $(JOBS)
+	@echo "== compiling changed modules"
+	@flock build/.lock env SHERD_BUILD_JOBS=$(JOBS) $(BIN)/python setup.py -q build_ext --inplace -j $(JOBS)
