@@ -1,0 +1,1 @@
+cdef bint may_contain(bytes filter, unsigned long long key_hash) except? -1
