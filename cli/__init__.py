@@ -1,1 +1,1 @@
-"""The sherd command."""
+"""The ``sherd`` command."""
