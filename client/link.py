@@ -38,7 +38,7 @@ class Link(asyncio.Protocol):
         self.loop = loop
         self._transport: asyncio.Transport | None = None
         self._protocol: ClientProtocol[Waiting] = ClientProtocol()
-        self._outbox: list[tuple[int, bytes]] = []
+        self._outbox: list[tuple[int, bytes, asyncio.Future[Any]]] = []
         self._flush_due = False
         self._writable = asyncio.Event()
         self._writable.set()
@@ -67,7 +67,7 @@ class Link(asyncio.Protocol):
             raise NotSent(f"the connection to {self.address} is closed")
         future: asyncio.Future[Any] = self.loop.create_future()
         msgid, data = self._protocol.send(request.method, request.params, Waiting(future, deadline))
-        self._outbox.append((msgid, data))
+        self._outbox.append((msgid, data, future))
         if not self._flush_due:
             self._flush_due = True
             self.loop.call_soon(self._flush)
@@ -138,9 +138,11 @@ class Link(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flush_due = False
+        if self._transport is None or self._transport.is_closing():
+            return  # its end was seen first: what is in the outbox never leaves, and connection_lost will say so
         outbox, self._outbox = self._outbox, []
-        wanted = [data for msgid, data in outbox if self._protocol.is_pending(msgid)]
-        if not wanted or self._transport is None:
+        wanted = [data for _, data, future in outbox if not future.done()]
+        if not wanted:
             return
         if self._silent_since is None:
             self._silent_since = self.loop.time()
@@ -148,7 +150,7 @@ class Link(asyncio.Protocol):
 
     def _lose(self, reason: str) -> None:
         """No reply will come any more: each call learns whether its request had left."""
-        unsent = {msgid for msgid, _ in self._outbox}
+        unsent = {msgid for msgid, _, _ in self._outbox}
         self._outbox.clear()
         waiting = [(msgid in unsent, call.future) for msgid, call in self._protocol.calls()]
         self._protocol.forget_all()

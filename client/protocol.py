@@ -52,9 +52,6 @@ class ClientProtocol(Generic[C]):
         """Requests that await their reply."""
         return len(self._pending)
 
-    def is_pending(self, msgid: int) -> bool:
-        return msgid in self._pending
-
     def calls(self) -> Iterator[tuple[int, C]]:
         """Message id and token of each request that awaits its reply, oldest first."""
         return iter(self._pending.items())

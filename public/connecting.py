@@ -49,9 +49,10 @@ def connect(url: str, **options: Any) -> "Client | Store":
         path, query = _split_file(url)
         if not path:
             raise ConfigError(f"{url!r} names no directory; write file:DIR")
+        given = {**_options(url, query, _STORE_OPTIONS), **options}
         from sherd.shard.lsm.store import Store
 
-        return Store.open(path, **{**_options(url, query, _STORE_OPTIONS), **options})
+        return Store.open(path, **given)
     from sherd.client.sync import Client
 
     if scheme not in ("sherd", "sherd+unix"):
