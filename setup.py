@@ -47,7 +47,7 @@ def package_names() -> list[str]:
 
 def extensions() -> list[Extension]:
     sanitize = os.environ.get("SHERD_SANITIZE")
-    flags = ["-O3", "-fno-strict-aliasing", "-Wno-unused-function"]
+    flags = ["-O3", "-g0", "-fno-strict-aliasing", "-Wno-unused-function"]
     link: list[str] = []
     if sanitize:
         flags = ["-O1", "-g", f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined"]

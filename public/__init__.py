@@ -14,6 +14,8 @@ from importlib.util import spec_from_file_location
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from sherd.common.version import VERSION
+
 if TYPE_CHECKING:
     from sherd.client.aio import AsyncClient as AsyncClient
     from sherd.client.sync import Client as Client
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     from sherd.connecting import connect as connect
     from sherd.shard.lsm.store import Store as Store
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _ERRORS = (
     "BadRequest Conflict Corruption Forbidden Internal Overloaded Partial SherdError StoreError Timeout TooLarge "

@@ -43,7 +43,7 @@ SECTIONS = (
     Section("ruff: rules", tool("ruff", "check", "."), LINT),
     Section("ruff: format", tool("ruff", "format", "--check", "."), LINT),
     Section("mypy --strict", tool("mypy", "-p", "sherd"), ("all", "typecheck")),
-    Section("import contracts", tool("lint-imports"), LINT),
+    Section("import contracts", tool("lint-imports"), LINT, {"PYTHONPATH": "build/pkgroot"}),
     Section("sizes of files and functions", script("check_sizes"), LINT),
     Section("wheel, from what is compiled", script("build_wheel")),
     Section("core tests, compiled", pytest("-m", "core")),
