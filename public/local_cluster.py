@@ -75,8 +75,8 @@ class Cluster:
             **{"SHERD_" + name.upper().replace(".", "_"): str(value) for name, value in (settings or {}).items()},
         }
         self._seconds_max = seconds_max
-        self._temporary = tempfile.TemporaryDirectory(prefix="sherd-") if data is None else None
-        self.data = Path(self._temporary.name if self._temporary else str(data))
+        self._data = None if data is None else Path(data)
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._listen = "127.0.0.1:0"
         self._log: deque[str] = deque(maxlen=LOG_LINES_MAX)
         self._process: subprocess.Popen[str] | None = None
@@ -94,7 +94,7 @@ class Cluster:
         self.close()
 
     def __repr__(self) -> str:
-        return f"<sherd.testing.Cluster {self._listen} data={self.data}{'' if self.is_running else ' stopped'}>"
+        return f"<sherd.testing.Cluster {self._listen}{'' if self.is_running else ' stopped'}>"
 
     @property
     def is_running(self) -> bool:
@@ -106,6 +106,15 @@ class Cluster:
         if not self.ready:
             raise ClusterError("the cluster was not started")
         return self._listen
+
+    @property
+    def data(self) -> Path:
+        """Its directory."""
+        if self._data is not None:
+            return self._data
+        if self._temporary is None:
+            raise ClusterError("the cluster was not started")
+        return Path(self._temporary.name)
 
     @property
     def pid(self) -> int:
@@ -136,6 +145,8 @@ class Cluster:
         """Start it and wait until it serves; ClusterError if it does not."""
         if self.is_running:
             raise ClusterError("the cluster is running")
+        if self._data is None and self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="sherd-")
         command = [
             sys.executable, "-c", _BOOT, str(os.getpid()),
             "up", f"--data={self.data}", f"--listen={self._listen}", *self._flags,
@@ -155,6 +166,8 @@ class Cluster:
                 raise self._error("the cluster did not get ready")
         except BaseException:
             self.kill()
+            if not self.ready:  # it never served: nobody will close it
+                self._remove_temporary()
             raise
         self.ready = dict(word.split("=", 1) for word in line.removeprefix(READY_PREFIX).split() if "=" in word)
         self._listen = self.ready["listen"]
@@ -193,10 +206,14 @@ class Cluster:
             self.stop()
         finally:
             self.kill()
-            if self._temporary is not None:
-                self._temporary.cleanup()
+            self._remove_temporary()
 
     # Within
+
+    def _remove_temporary(self) -> None:
+        temporary, self._temporary = self._temporary, None
+        if temporary is not None:
+            temporary.cleanup()
 
     def _attend(self, command: list[str], started: threading.Event, problems: list[OSError]) -> None:
         try:
