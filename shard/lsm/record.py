@@ -44,7 +44,7 @@ else:
 
 _BUFFER_BYTES = 256 << 10
 _BUFFER_KEPT_BYTES = 4 << 20
-_RECORD_BODY_BYTES_MAX = (1 << 32) - 1
+_RECORD_BODY_BYTES_MAX = cython.declare(cython.Py_ssize_t, (1 << 32) - 1)
 _PADDING = bytes(16)
 
 

@@ -1,5 +1,6 @@
 """The numbers of the formats: the compiled modules' copy agrees, and file names read back."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 from sherd.shard.lsm import format as numbers
 from sherd.shard.lsm.format import SEGMENT_SUFFIX, TABLE_SUFFIX, file_number, segment_name, table_name
+from sherd.shard.lsm.record import RecordBuilder
+from sherd.shard.lsm.record_body import OpReader
+from sherd.shard.lsm.segment_scan import RecordHeader, RecordScanner
 
 pytestmark = pytest.mark.core
 
@@ -17,6 +21,14 @@ def test_compiled_constants_say_the_same() -> None:
     assert len(found) > 20
     for name, value in found.items():
         assert getattr(numbers, name) == int(value, 0), name
+
+
+@pytest.mark.parametrize("kind", [RecordBuilder, OpReader, RecordHeader, RecordScanner])
+def test_compiled_classes_are_extension_types(kind: type) -> None:
+    """A .pxd that is not found is ignored in silence; then a class has a dict, and its calls are slow."""
+    compiled = importlib.import_module(kind.__module__).__file__ or ""
+    assert hasattr(kind, "__dictoffset__")
+    assert (kind.__dictoffset__ == 0) == (not compiled.endswith(".py"))
 
 
 def test_flags_and_kinds_do_not_overlap() -> None:

@@ -102,6 +102,29 @@ def test_what_is_staged_is_read_back(ops: list[Op], lsn: int, term: int, time_ms
     assert builder.seal(term, 0, time_ms, salt) == b""
 
 
+@given(st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 400_000), min_size=1, max_size=5)), max_size=8))
+def test_however_a_turn_is_grouped_all_of_it_is_read_back(turns: list[tuple[bool, list[int]]]) -> None:
+    """Records follow each other without a gap, hold every operation in order, and no group is in two of them."""
+    builder = RecordBuilder(1)
+    groups = []
+    for grouped, sizes in turns:
+        first = builder.next_lsn
+        if grouped:
+            builder.begin_group()
+        for size in sizes:
+            builder.append_put(b"%d" % builder.next_lsn, bytes(size), 0)
+        if grouped:
+            builder.end_group()
+            groups.append((first, builder.next_lsn - 1))
+    staged = builder.bytes_staged
+    data = builder.seal(1, 0, 2, SALT)
+    assert len(data) == staged
+    records = read_all(data, next_lsn=1)
+    assert [op.key for _, body in records for op in body.ops] == [b"%d" % lsn for lsn in range(1, builder.next_lsn)]
+    for first, last in groups:
+        assert sum(header.first_lsn <= last and header.last_lsn >= first for header, _ in records) == 1
+
+
 def test_a_used_buffer_leaves_no_trace() -> None:
     builder = RecordBuilder(1)
     builder.append_put(b"\xff" * 100, b"\xff" * 1000, 2**64 - 1)
