@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from sherd import __version__
 from sherd.common.errors import BadRequest, WireError
 from sherd.common.limits import KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
 from sherd.common.net.loop import loop_name
+from sherd.common.version import VERSION
 from sherd.proxy.asking import Ask
 from sherd.proxy.config import ProxyConfig
 from sherd.proxy.counting import Count
@@ -77,7 +77,7 @@ class Admin:
         limits = self._config.limits
         return {
             "server": "sherd",
-            "version": __version__,
+            "version": VERSION,
             "compiled": COMPILED,
             "proxy": self._config.name,
             "partition": self._routes.topology.layout.mode,
@@ -116,7 +116,7 @@ class Admin:
         def tell(answers: dict[int, object], errors: dict[int, WireError]) -> None:
             status = cluster_status(self._routes.topology, answers, errors)
             connections = len(self.listener.sessions) if self.listener is not None else 0
-            status["version"] = __version__
+            status["version"] = VERSION
             status["compiled"] = COMPILED
             status["loop"] = loop_name()
             status["proxies"] = [{"pid": os.getpid(), "address": self.address, "connections": connections}]

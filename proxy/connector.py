@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from typing import cast
 
 import msgpack
 
@@ -55,10 +56,8 @@ class LinkProtocol(asyncio.Protocol):
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"a link needs a stream transport, not {type(transport).__name__}")
-        self._transport = transport
-        keep_alive(transport)
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods and not its class
+        keep_alive(self._transport)
 
     def data_received(self, data: bytes) -> None:
         try:
