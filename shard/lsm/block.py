@@ -20,6 +20,7 @@ if cython.compiled:
         KEY_BYTES_MAX,
         KIND_DELETE,
         KIND_HAS_EXPIRY,
+        KIND_IMPORT,
         KIND_MASK,
         KIND_PUT,
     )
@@ -32,6 +33,7 @@ else:
         KEY_BYTES_MAX,
         KIND_DELETE,
         KIND_HAS_EXPIRY,
+        KIND_IMPORT,
         KIND_MASK,
         KIND_PUT,
     )
@@ -110,7 +112,7 @@ def _entry_end(raw: cython.p_uchar, at: cython.Py_ssize_t, end: cython.Py_ssize_
     flags: cython.uint = raw[at]
     kind: cython.uint = flags & KIND_MASK
     at += 9
-    if (kind != KIND_PUT and kind != KIND_DELETE) or flags & ~cython.cast(cython.uint, KIND_MASK | KIND_HAS_EXPIRY):
+    if kind < KIND_PUT or kind > KIND_IMPORT or flags & ~cython.cast(cython.uint, KIND_MASK | KIND_HAS_EXPIRY):
         return -1
     if flags & KIND_HAS_EXPIRY:
         if end - at < 8:

@@ -16,6 +16,7 @@ if cython.compiled:
         KEY_BYTES_MAX,
         KIND_DELETE,
         KIND_HAS_EXPIRY,
+        KIND_IMPORT,
         KIND_PUT,
     )
 else:
@@ -25,6 +26,7 @@ else:
         KEY_BYTES_MAX,
         KIND_DELETE,
         KIND_HAS_EXPIRY,
+        KIND_IMPORT,
         KIND_PUT,
     )
 
@@ -110,8 +112,8 @@ class BlockBuilder:
         size: cython.Py_ssize_t,
     ) -> cython.int:
         """``add`` with the value ``source[start : start + size]``."""
-        if kind != KIND_PUT and kind != KIND_DELETE:
-            raise ValueError(f"entries of kind {kind} do not go into tables")
+        if kind < KIND_PUT or kind > KIND_IMPORT:
+            raise ValueError(f"an entry of unknown kind {kind}")
         key_len: cython.Py_ssize_t = len(key)
         if key_len > KEY_BYTES_MAX:
             raise ValueError(f"a key of {key_len} bytes")

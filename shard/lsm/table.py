@@ -21,14 +21,14 @@ if cython.compiled:
     from cython.cimports.sherd.shard.lsm.cache import BlockCache
     from cython.cimports.sherd.shard.lsm.cursor import Cursor, compare_keys
     from cython.cimports.sherd.shard.lsm.entry import Entry
-    from cython.cimports.sherd.shard.lsm.format import KIND_DELETE
+    from cython.cimports.sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT
 else:
     from sherd.shard.lsm.block import Block, load_u32, load_u64
     from sherd.shard.lsm.bloom import may_contain
     from sherd.shard.lsm.cache import BlockCache
     from sherd.shard.lsm.cursor import Cursor, compare_keys
     from sherd.shard.lsm.entry import Entry
-    from sherd.shard.lsm.format import KIND_DELETE
+    from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT
 
 _HANDLE_BYTES = 16
 
@@ -38,8 +38,9 @@ _HANDLE_BYTES = 16
 class Table:
     """An open table: file ``path``, known by ``number`` to the cache. ``properties`` are a TableProperties.
 
-    Opening and reading raise Corruption, naming file and offset, for a block whose checksum does not match, StoreCorrupt if the file
-    is missing, cut off or not a table, OSError if the disk fails, and StoreClosed after ``close``.
+    Opening and reading raise Corruption, naming file and offset, for a block whose checksum does not match,
+    StoreCorrupt if the file is missing, cut off or not a table, OSError if the disk fails, and StoreClosed after
+    ``close``.
     """
 
     def __init__(self, disk: Disk, path: str, number: int, cache: BlockCache) -> None:
@@ -198,7 +199,7 @@ class Table:
         key_filter = self._read_filter(footer)
         cursor = Cursor()
         before = Cursor()
-        entries = tombstones = expiring = 0
+        entries = tombstones = imports = expiring = 0
         i: cython.Py_ssize_t
         j: cython.Py_ssize_t
         for i in range(index.count):
@@ -216,13 +217,15 @@ class Table:
                     raise Corruption(f"{place} does not begin with the table's smallest key")
                 entries += 1
                 tombstones += cursor.kind == KIND_DELETE
+                imports += cursor.kind == KIND_IMPORT
                 expiring += cursor.expiry_ms != 0
                 before.copy_from(cursor)
             index.show(i, cursor)
             if cursor.key != before.key:
                 raise Corruption(f"{place} does not end with the key that the index has for it")
-        found = (entries, tombstones, expiring, before.key)
-        if found != (properties.entries, properties.tombstones, properties.expiring, properties.largest):
+        found = (entries, tombstones, imports, expiring)
+        told = (properties.entries, properties.tombstones, properties.imports, properties.expiring)
+        if found != told or before.key != properties.largest:
             raise Corruption(f"{self.path}: properties at byte {footer.properties.offset} miscount what the table has")
 
     def release(self) -> None:

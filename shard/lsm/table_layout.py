@@ -108,6 +108,7 @@ class TableProperties:
     entries: int
     """Entries, tombstones included."""
     tombstones: int
+    imports: int
     expiring: int
     """Entries that have an expiry."""
     smallest: bytes

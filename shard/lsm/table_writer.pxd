@@ -22,11 +22,12 @@ cdef class TableWriter:
     cdef bytes _largest
     cdef readonly long long entries
     cdef long long _tombstones
+    cdef long long _imports
     cdef long long _expiring
     cdef long long _blocks
     cdef unsigned long long _min_lsn
     cdef unsigned long long _max_lsn
-    cdef long long _raw_bytes
+    cdef readonly long long raw_bytes
     cdef long long _raw_block_bytes
 
     cpdef add(self, bytes key, unsigned long long lsn, unsigned int kind, unsigned long long expiry_ms, bytes value)

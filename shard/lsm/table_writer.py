@@ -6,6 +6,7 @@ only after ``finish``, whose last write is the footer. The writer never closes, 
 
 from array import array
 from dataclasses import dataclass, replace
+from typing import Self
 
 import cython
 from xxhash import xxh3_64_intdigest
@@ -14,16 +15,17 @@ from sherd.common.disk import File
 from sherd.shard.lsm.block_frame import BlockEncoder
 from sherd.shard.lsm.bloom import build_filter
 from sherd.shard.lsm.format import BLOCK_TRAILER_BYTES, TABLE_FOOTER_BYTES
+from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.table_layout import HANDLE, Footer, Handle, TableProperties, encode_header
 
 if cython.compiled:
     from cython.cimports.sherd.shard.lsm.block_builder import BlockBuilder
     from cython.cimports.sherd.shard.lsm.cursor import Cursor, compare_keys
-    from cython.cimports.sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+    from cython.cimports.sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT, KIND_PUT
 else:
     from sherd.shard.lsm.block_builder import BlockBuilder
     from sherd.shard.lsm.cursor import Cursor, compare_keys
-    from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+    from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT, KIND_PUT
 
 _WRITE_BYTES = 256 << 10  # gathered before they are written
 _SYNC_BYTES = 8 << 20  # written before they are synced: no long wait at the end, no flood of dirty pages
@@ -37,11 +39,19 @@ class TableOptions:
     compression: str = "lz4"
     bloom_bits_per_key: int = 10
 
+    @classmethod
+    def of(cls, options: EngineOptions) -> Self:
+        """The part of the engine's options that tables are written by."""
+        return cls(options.block_bytes, options.compression, options.bloom_bits_per_key)
+
 
 @cython.final
 @cython.cclass
 class TableWriter:
-    """Writes to ``file``, which is new and empty. ``salt`` (u64) seeds its checksums: each file has its own."""
+    """Writes to ``file``, which is new and empty. ``salt`` (u64) seeds its checksums: each file has its own.
+
+    ``entries`` counts what was added, ``raw_bytes`` its keys and values.
+    """
 
     def __init__(self, file: File, options: TableOptions, salt: int) -> None:
         self._file = file
@@ -60,22 +70,18 @@ class TableWriter:
         self._largest = b""
         self.entries = 0
         self._tombstones = 0
+        self._imports = 0
         self._expiring = 0
         self._blocks = 0
         self._min_lsn = 0
         self._max_lsn = 0
-        self._raw_bytes = 0
+        self.raw_bytes = 0
         self._raw_block_bytes = 0
 
     @property
     def size_bytes(self) -> int:
         """The file's size if it were finished now without index and filter; compressed, but for the open block."""
         return self._offset + self._block.size_bytes()
-
-    @property
-    def block_bytes(self) -> int:
-        """Bytes of the data blocks before compression."""
-        return self._raw_block_bytes + self._block.size_bytes()
 
     @cython.ccall
     def add(
@@ -129,10 +135,11 @@ class TableWriter:
         self._largest = key
         self.entries += 1
         self._tombstones += kind == KIND_DELETE
+        self._imports += kind == KIND_IMPORT
         self._expiring += expiry_ms != 0
         self._min_lsn = min(self._min_lsn, lsn)
         self._max_lsn = max(self._max_lsn, lsn)
-        self._raw_bytes += len(key) + size
+        self.raw_bytes += len(key) + size
 
     @cython.cfunc
     def _end_block(self) -> None:
@@ -181,12 +188,13 @@ class TableWriter:
         properties = TableProperties(
             entries=self.entries,
             tombstones=self._tombstones,
+            imports=self._imports,
             expiring=self._expiring,
             smallest=self._smallest,
             largest=self._largest,
             min_lsn=self._min_lsn,
             max_lsn=self._max_lsn,
-            raw_bytes=self._raw_bytes,
+            raw_bytes=self.raw_bytes,
             block_bytes=self._raw_block_bytes,
             blocks=self._blocks,
             file_bytes=0,
