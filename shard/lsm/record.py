@@ -239,7 +239,9 @@ class RecordBuilder:
         _store(buffer, body + 8, self._record_first_lsn, 8)
         _store(buffer, body + 16, self.next_lsn - self._record_first_lsn, 4)
         padded: cython.Py_ssize_t = (self._end + 15) & ~15
-        _store(buffer, self._end, 0, padded - self._end)
+        i: cython.Py_ssize_t
+        for i in range(self._end, padded):
+            buffer[i] = 0
         self._start = self._end = padded
         return None
 
