@@ -13,8 +13,9 @@ pytest loads this module in every run where Sherd is installed, so it imports ne
 test that uses a cluster fails, the report has the last of what the cluster logged.
 """
 
+import sys
 from collections.abc import Callable, Generator, Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from sherd.local_cluster import Cluster as Cluster
@@ -74,17 +75,15 @@ else:
         clear(_sherd_shared_cluster)
         return _sherd_shared_cluster
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(
-        item: pytest.Item, call: pytest.CallInfo[None]
-    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    @pytest.hookimpl(hookwrapper=True)  # the older form of wrappers, which every pytest in use knows
+    def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
         """Put a cluster's log beside the failure of a test that uses it."""
-        report = yield
+        outcome = yield
+        report: pytest.TestReport = outcome.get_result()
         arguments = getattr(item, "funcargs", None) if report.failed else None
-        if arguments and any(name.startswith(("sherd_", "_sherd_")) for name in arguments):
+        if arguments and "sherd.local_cluster" in sys.modules:
             from sherd.local_cluster import Cluster
 
             for name, value in arguments.items():
                 if isinstance(value, Cluster):
                     report.sections.append((f"log of {name}", value.log()[-LOG_CHARACTERS_MAX:]))
-        return report
