@@ -33,7 +33,7 @@ def meta_value(entry: "Entry", now_ms: int) -> bytes:
 
 
 class ShardAdmin:
-    """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back when it is done."""
+    """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back at its end."""
 
     def __init__(
         self,

@@ -21,6 +21,7 @@ class ShardProtocol(asyncio.Protocol):
         self._turn = turn
         self._connections = connections
         self._transport: asyncio.Transport | None = None
+        self._stopped = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if not isinstance(transport, asyncio.Transport):
@@ -43,12 +44,23 @@ class ShardProtocol(asyncio.Protocol):
             self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._transport is not None and not self._transport.is_closing():
+        if self._transport is not None and not self._transport.is_closing() and not self._stopped:
             self._transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._core.sink.closing = True
         self._connections.discard(self)
+
+    def stop_reading(self) -> None:
+        """Take no further requests."""
+        self._stopped = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def abort(self) -> None:
+        """Close at once; what is buffered is not sent."""
+        if self._transport is not None:
+            self._transport.abort()
 
     def close(self) -> None:
         """Send what is buffered, then close."""

@@ -22,17 +22,30 @@ from sherd.common.errors import (
     WrongShard,
 )
 from sherd.common.limits import Limits
-from sherd.common.topology.token_map import TokenMap
-from sherd.common.wire.encode import FALSE, NIL, TRUE, array_header, error_body, uint
-from sherd.common.wire.requests import BatchOperation, RequestReader
-from sherd.common.wire.scanner import FramingError, Scanner
+from sherd.common.wire.encode import FALSE, NIL, TRUE, error_body
+from sherd.common.wire.scanner import FramingError
 from sherd.shard.admin import ShardAdmin, meta_value
-from sherd.shard.lsm.engine import Engine
-from sherd.shard.lsm.entry import Entry
-from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
-from sherd.shard.replies import ReplyGate, ReplySink
 
-log = logging.getLogger("shard")
+if cython.compiled:
+    from cython.cimports.sherd.common.topology.token_map import TokenMap
+    from cython.cimports.sherd.common.wire.encode import array_header, uint
+    from cython.cimports.sherd.common.wire.requests import BatchOperation, RequestReader
+    from cython.cimports.sherd.common.wire.scanner import Scanner
+    from cython.cimports.sherd.shard.lsm.engine import Engine
+    from cython.cimports.sherd.shard.lsm.entry import Entry
+    from cython.cimports.sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+    from cython.cimports.sherd.shard.replies import ReplyGate, ReplySink
+else:
+    from sherd.common.topology.token_map import TokenMap
+    from sherd.common.wire.encode import array_header, uint
+    from sherd.common.wire.requests import BatchOperation, RequestReader
+    from sherd.common.wire.scanner import Scanner
+    from sherd.shard.lsm.engine import Engine
+    from sherd.shard.lsm.entry import Entry
+    from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+    from sherd.shard.replies import ReplyGate, ReplySink
+
+log = logging.getLogger(__name__)
 
 NOTIFICATION = 2
 
@@ -148,7 +161,7 @@ class ServiceConnection:
         reader.read_get(data, self._scanner.params_start, self._scanner.frame_end)
         service.own(reader.key)
         entry: Entry = service.engine.get(reader.key)
-        result: bytes = NIL if entry is None else entry.value
+        result: bytes = NIL if entry is None or entry.value is None else entry.value
         if reader.meta and entry is not None:
             result = meta_value(entry, service.engine.now_ms())
         service.gate.reply(self.sink, self._scanner.msgid, result, service.engine.seen_lsn, False, False)
@@ -181,7 +194,7 @@ class ServiceConnection:
         old: Entry = service.engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
         result: bytes
         if reader.return_old:
-            result = NIL if old is None else old.value
+            result = NIL if old is None or old.value is None else old.value
         else:
             result = FALSE if old is None else TRUE
         service.gate.reply(self.sink, self._scanner.msgid, result, service.engine.last_lsn, reader.sync, True)
@@ -202,7 +215,7 @@ class ServiceConnection:
             entry = engine.get(key)
             if engine.seen_lsn > seen:
                 seen = engine.seen_lsn
-            if entry is None:
+            if entry is None or entry.value is None:
                 parts.append(NIL)
                 continue
             value: bytes = meta_value(entry, engine.now_ms()) if reader.meta else entry.value

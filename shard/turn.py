@@ -14,9 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from sherd.common.errors import StoreError
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import FsyncPolicy
+from sherd.shard.lsm.wal import SyncTicket
 from sherd.shard.replies import ReplyGate
 
-log = logging.getLogger("shard")
+log = logging.getLogger(__name__)
 
 IDLE_TICK_SECONDS = 1.0
 
@@ -134,7 +135,7 @@ class Turn:
         self._syncing = self._thread.submit(ticket.run)
         self._syncing.add_done_callback(done)
 
-    def _sync_done(self, ticket: object, future: Future[None]) -> None:
+    def _sync_done(self, ticket: SyncTicket, future: Future[None]) -> None:
         self._syncing = None
         if self._stopped:
             return

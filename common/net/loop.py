@@ -6,7 +6,7 @@ from collections.abc import Callable
 try:
     import uvloop
 except ImportError:  # a platform without it: asyncio's loop has the same interface
-    uvloop = None
+    uvloop = None  # type: ignore[assignment]
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
