@@ -62,14 +62,14 @@ def manifest() -> bytes:
 
 
 def write_table(path: Path) -> None:
-    """Several uncompressed blocks: puts, a tombstone, expiring entries."""
+    """Several uncompressed blocks: puts, a tombstone, expiring entries, an import."""
     file = RealDisk().create(str(path))
     try:
         writer = TableWriter(file, TableOptions(block_bytes=256, compression="none", bloom_bits_per_key=10), SALT)
         for i in range(20):
             writer.add(b"key%03d" % i, TERM_LSN + i, 1, TIME_MS + i if i % 5 == 0 else 0, b"\xb4value number %06d" % i)
         writer.add(b"plum", TERM_LSN + 100, 2, 0, b"")
-        writer.add(b"quince", TERM_LSN + 50, 1, 0, b"\xa6yellow")
+        writer.add(b"quince", TERM_LSN + 50, 3, 0, b"\xa6yellow")
         writer.finish()
     finally:
         file.close()

@@ -86,6 +86,7 @@ def test_a_table_shows_properties_and_entries() -> None:
     assert "  smallest=b'key000'" in lines
     assert r"  lsn=4294967296 put key=b'key000' expiry_ms=1700000000000 value=b'\xb4value number 000000'" in lines
     assert "  lsn=4294967396 delete key=b'plum'" in lines
+    assert r"  lsn=4294967346 import key=b'quince' value=b'\xa6yellow'" in lines
     assert sum(line.startswith("  lsn=") for line in lines) == 22
 
 

@@ -8,10 +8,13 @@ from types import ModuleType
 import pytest
 
 from sherd.common.disk import RealDisk
+from sherd.shard.lsm.bloom import hash_key
+from sherd.shard.lsm.cache import BlockCache
 from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT, KIND_PUT, RECORD_TERM, SEGMENT_MAGIC
 from sherd.shard.lsm.manifest import read_manifest
 from sherd.shard.lsm.record_body import Op, RecordBody, decode_body
 from sherd.shard.lsm.segment_reader import Reason, SegmentReader
+from sherd.shard.lsm.table import Table
 
 pytestmark = pytest.mark.core
 
@@ -24,7 +27,7 @@ TIME_MS = 1_700_000_000_000
 DIGESTS = {
     "000042.wal": "9d8ee4a7f6f397d842331c91a2a4f292ca1ec8d33b53afd00f3dafd80628f6d4",
     "MANIFEST": "83927af2fb8cec14d48ae97251cb53e97873fe39384cc58d5a3c9c1f9b6e8852",
-    "000037.sst": "0623628a135362a440015a2a2c82a43bcd5f5ca379cfa5f664fe042eeac2dbb0",
+    "000037.sst": "1974acadf31f0a8db4348de47fb2d3d9f727f20f3e48a6fdff5c1036a6553129",
 }
 
 
@@ -98,3 +101,22 @@ def test_what_the_manifest_says() -> None:
         (32, 1, b"n"),
         (20, 2, b"\0"),
     ]
+
+
+def test_what_the_table_says() -> None:
+    table = Table.open(RealDisk(), str(GOLDEN / "000037.sst"), 37, BlockCache(1 << 20))
+    try:
+        table.verify()
+        assert (table.properties.entries, table.properties.tombstones, table.properties.expiring) == (22, 1, 4)
+        for key, lsn, kind, expiry_ms, value in (
+            (b"key005", TERM_LSN + 5, KIND_PUT, TIME_MS + 5, b"\xb4value number 000005"),
+            (b"key006", TERM_LSN + 6, KIND_PUT, 0, b"\xb4value number 000006"),
+            (b"plum", TERM_LSN + 100, KIND_DELETE, 0, None),
+            (b"quince", TERM_LSN + 50, KIND_IMPORT, 0, b"\xa6yellow"),
+        ):
+            entry = table.get(key, hash_key(key))
+            assert entry is not None
+            assert (entry.lsn, entry.kind, entry.expiry_ms, entry.value) == (lsn, kind, expiry_ms, value)
+        assert table.get(b"nobody", hash_key(b"nobody")) is None
+    finally:
+        table.close()
