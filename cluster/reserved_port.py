@@ -21,13 +21,14 @@ class ReservedPort:
 
     def __init__(self, address: Address) -> None:
         family, target = _resolve(address)
-        # SO_REUSEPORT alone would share the port with another cluster of the same user, so first bind without it.
+        # SO_REUSEPORT alone would share the port with another cluster of the same user, so first bind without it; with
+        # SO_REUSEADDR, as connections of an earlier run may linger.
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             _bind(probe, target, address)
             port = probe.getsockname()[1]
+        # This one without SO_REUSEADDR, so that another cluster's probe fails even while no proxy listens here.
         self._socket = socket.socket(family, socket.SOCK_STREAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             _bind(self._socket, (target[0], port, *target[2:]), address)

@@ -104,7 +104,7 @@ class Setting:
         """The default for people; empty if there is none."""
         if self.default_words or self.required or self.default is None or self.default == ():
             return self.default_words
-        return self.to_text(self.default) + (" s" if self.unit == "seconds" else "")
+        return f"{self.default:g} s" if self.unit == "seconds" else self.to_text(self.default)
 
 
 _NAMES = {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}

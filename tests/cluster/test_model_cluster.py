@@ -107,7 +107,7 @@ class Driver:
 
     def put(self) -> None:
         key, value = self.model.key(), self.model.any_value()
-        options = self.rng.choice([{}, {}, {"ttl": 10_000}, {"sync": True}])
+        options: dict[str, Any] = self.rng.choice([{}, {}, {"ttl": 10_000}, {"sync": True}])
         self.model.wrote(key, value, self.face.put(key, value, **options))
 
     def get(self) -> None:
