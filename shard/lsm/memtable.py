@@ -1,11 +1,11 @@
 """The newest entries, in memory: a hash table for points, sorted lazily for scans.
 
-A write or a read of one key costs one operation of a dictionary. Order is made only when somebody walks the keys: keys
-new since the last walk are sorted into a run, and a run is merged with the one before it while that one is less than
-twice as long. So an insert pays nothing for order, a walk after a few writes sorts those few, and each key takes part in
-a logarithmic number of merges.
+A write or a read of one key costs one operation of a dictionary. Order is made only when somebody walks the keys:
+keys new since the last walk are sorted into a run, and a run is merged with the one before it while that one is less
+than twice as long. So an insert pays nothing for order, a walk after a few writes sorts those few, and each key takes
+part in a logarithmic number of merges.
 
-Invariants: a key is in exactly one run or in the unsorted rest; ``memory_bytes`` counts the memory of everything held, the
+Invariants: a key is in exactly one run or in the unsorted rest; ``memory_bytes`` counts the memory of everything held,
 objects and the slots of the dictionary included, so that it bounds what the process needs.
 """
 

@@ -1,4 +1,4 @@
-"""The engine's settings, checked once at start; each says its effect, unit and default, and what it does to durability."""
+"""The engine's settings, checked once at start; each says its effect, unit, default, and what it does to durability."""
 
 import re
 from dataclasses import dataclass
@@ -30,9 +30,7 @@ class FsyncPolicy:
         """``always``, ``ops:N``, ``interval:T`` with T like ``100ms`` or ``1s``, or ``os``; else ConfigError."""
         found = _POLICY.fullmatch(text)
         if found is None:
-            raise ConfigError(
-                f"fsync policy must be always, ops:N, interval:T (such as interval:100ms) or os: {text!r}"
-            )
+            raise ConfigError(f"fsync policy must be always, ops:N, interval:T (like interval:100ms) or os: {text!r}")
         if found[1]:
             return cls("always" if found[1] == "always" else "os")
         if found[2]:
@@ -51,8 +49,8 @@ class EngineOptions:
     """Settings of one engine. Sizes are bytes unless the name says otherwise."""
 
     memtable_bytes: int = 64 * MIB
-    """Memory of one memtable before it freezes and the log rolls. Three of them exist at worst. More means fewer, larger
-    flushes, and a longer replay after a crash. The log segment has the same size, and its room is taken in advance."""
+    """Memory of one memtable before it freezes and the log rolls. Three of them exist at worst. More means fewer,
+    larger flushes, and a longer replay after a crash. The log segment has the same size, taken in advance."""
     cache_bytes: int = 64 * MIB
     """Decoded table blocks kept in memory."""
     block_bytes: int = 16 * KIB
@@ -78,7 +76,7 @@ class EngineOptions:
     pending_bytes_stop: int = 16 * 1024 * MIB
     """Bytes that compaction is behind at which writes are refused with OVERLOADED."""
     fsync: str = "interval:100ms"
-    """When the log is made durable: ``always``, ``ops:N``, ``interval:T`` or ``os``. This decides what a power cut loses."""
+    """When the log is made durable: ``always``, ``ops:N``, ``interval:T`` or ``os``. Decides what a power cut loses."""
     open_files_max: int = 1000
     """Table files held open; others are closed and opened again when read."""
     value_separation_bytes: int = 64 * KIB

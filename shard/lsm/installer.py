@@ -1,0 +1,137 @@
+"""The directory as a whole: the MANIFEST, the version made of it, file numbers, and which files may go.
+
+The order of every change: new files get their names, the directory is fsynced, a MANIFEST that names them is made
+durable (its directory entry included), the new version is taken into use, and only then are files unlinked that neither
+it nor a pinned version holds. A crash in between leaves files that nothing names; recovery unlinks them.
+"""
+
+import errno
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sherd.common.disk import Disk
+from sherd.common.errors import StoreFull, StorePoisoned
+from sherd.shard.lsm.cache import BlockCache
+from sherd.shard.lsm.format import segment_name, table_name
+from sherd.shard.lsm.manifest import Manifest, TableMeta, read_manifest, write_manifest
+from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.table_cache import TableCache, TableHandle
+from sherd.shard.lsm.version import LEVELS, Version
+
+log = logging.getLogger("lsm")
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Installer:
+    """Owns what the MANIFEST says. ``version`` is the current one, pinned once for being so."""
+
+    def __init__(
+        self, disk: Disk, directory: str, options: EngineOptions, manifest: Manifest, highest_number: int
+    ) -> None:
+        self._disk = disk
+        self._directory = directory
+        self._next_file = max(manifest.next_file, highest_number + 1)
+        self._handles: dict[int, TableHandle] = {}
+        self.manifest = manifest
+        self.blocks = BlockCache(options.cache_bytes)
+        self.tables = TableCache(disk, directory, self.blocks, options.open_files_max)
+        self.version = self._build(manifest.tables)
+        self.version.pin()
+
+    def _build(self, metas: Iterable[TableMeta]) -> Version:
+        """The version of these tables, with the handles of those that are live already."""
+        levels: list[list[TableHandle]] = [[] for _ in range(LEVELS)]
+        for meta in metas:
+            handle = self._handles.get(meta.number)
+            if handle is None:
+                handle = self._handles[meta.number] = TableHandle(meta, self.tables)
+            handle.describe(meta)
+            levels[meta.level].append(handle)
+        return Version(levels)
+
+    def next_number(self) -> int:
+        """A file number that was never used. Numbers given out since the last MANIFEST are known by their files."""
+        number = self._next_file
+        self._next_file += 1
+        return number
+
+    def write(self, **changes: Any) -> None:
+        """Make a MANIFEST with these fields changed durable.
+
+        StoreFull if the disk has no room, with everything as before; StorePoisoned for any other failure, for then it
+        is not known which MANIFEST a power cut would leave.
+        """
+        manifest = replace(self.manifest, next_file=self._next_file, **changes)
+        try:
+            write_manifest(self._disk, self._directory, manifest)
+        except OSError as error:
+            if error.errno in NO_ROOM and read_manifest(self._disk, self._directory) == self.manifest:
+                raise StoreFull(f"no room on the disk for the MANIFEST in {self._directory}") from error
+            raise StorePoisoned(f"the MANIFEST in {self._directory} could not be made durable: {error}") from error
+        self.manifest = manifest
+
+    def name_tables(self, temporaries: Sequence[str], numbers: Sequence[int]) -> None:
+        """Give finished tables (``temporaries`` are file names) their names, durably. Raises as ``write`` does."""
+        done = []
+        try:
+            for temporary, number in zip(temporaries, numbers, strict=True):
+                self._disk.rename(f"{self._directory}/{temporary}", f"{self._directory}/{table_name(number)}")
+                done.append(table_name(number))
+            self._disk.sync_dir(self._directory)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                self.discard([*done, *temporaries[len(done) :]])
+                raise StoreFull(f"no room on the disk for a table in {self._directory}") from error
+            raise StorePoisoned(f"a new table in {self._directory} could not be named: {error}") from error
+
+    def replace_tables(self, removed: Iterable[int], added: Sequence[TableMeta], **changes: Any) -> None:
+        """Take ``removed`` out of the current version and put ``added`` (already named) in, durably.
+
+        A table in both moves to another level. Raises as ``write`` does; after StoreFull the added ones are unlinked.
+        """
+        gone = set(removed)
+        kept = [meta for meta in self.manifest.tables if meta.number not in gone]
+        metas = sorted(
+            (*kept, *added), key=lambda meta: (meta.level, meta.number if meta.level == 0 else 0, meta.smallest)
+        )
+        try:
+            self.write(tables=tuple(metas), **changes)
+        except StoreFull:
+            self.discard(table_name(meta.number) for meta in added if meta.number not in gone)
+            raise
+        old, self.version = self.version, self._build(metas)
+        self.version.pin()
+        self.release(old)
+
+    def pin(self) -> Version:
+        """The current version, whose files stay until it is released."""
+        self.version.pin()
+        return self.version
+
+    def release(self, version: Version) -> None:
+        """Let go of a pinned version, and of files that nobody holds any more."""
+        for handle in version.unpin():
+            self.tables.forget(handle)
+            del self._handles[handle.meta.number]
+            self.discard([table_name(handle.meta.number)])
+
+    def drop_segments(self, numbers: Iterable[int]) -> None:
+        """Unlink log segments that the MANIFEST no longer needs."""
+        self.discard(segment_name(number) for number in numbers)
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Unlink files that nothing refers to. One that will not go is left for the next start."""
+        for name in names:
+            try:
+                self._disk.unlink(f"{self._directory}/{name}")
+            except OSError as error:
+                log.warning("unlink failed name=%s error=%s", name, error)
+
+    def close(self) -> None:
+        """Close every table, pinned or not."""
+        for handle in self._handles.values():
+            self.tables.forget(handle)
+        self._handles.clear()

@@ -1,0 +1,167 @@
+"""From a path to a started engine's parts: directory, LOCK, MANIFEST, recovery, the new term.
+
+The order matters at every step and stands in CRASHES.md. Nothing is unlinked that the MANIFEST on disk may name: what
+recovery found obsolete goes only after a MANIFEST of this life is durable.
+"""
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sherd.common.disk import Disk, Lock
+from sherd.common.errors import StoreError, StoreFormat, StoreFull, StoreLocked, StoreReadOnly
+from sherd.shard.lsm.format import LOCK_NAME, QUARANTINE_NAME, TEMPORARY_SUFFIX, TERM_LSN_STEP
+from sherd.shard.lsm.installer import NO_ROOM, Installer
+from sherd.shard.lsm.manifest import STORE_ID_BYTES, Manifest, read_manifest, write_manifest
+from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.recovery import Recovered, Recovery, remove_temporaries
+from sherd.shard.lsm.shard_time import ShardTime
+from sherd.shard.lsm.wal import FSYNC_FAILED_NAME, Wal
+
+
+@dataclass(slots=True)
+class Opened:
+    """The parts of an engine that is ready to serve. ``wal`` is None when it was opened to be read only."""
+
+    lock: Lock | None
+    installer: Installer
+    recovered: Recovered
+    wal: Wal | None
+    term: int
+    last_lsn: int
+
+
+@contextlib.contextmanager
+def _as_store_errors(directory: str) -> Iterator[None]:
+    """What the operating system refuses, as what it means for the directory."""
+    try:
+        yield
+    except BlockingIOError as error:
+        raise StoreLocked(f"{directory} is in use by another process, which must stop first") from error
+    except OSError as error:
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            raise StoreReadOnly(f"{directory} cannot be written: {error}") from error
+        if error.errno in NO_ROOM:
+            raise StoreFull(f"no room on the disk to open {directory}: {error}") from error
+        if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+            raise StoreFormat(f"there is no store at {directory}: {error}") from error
+        raise StoreError(f"{directory} cannot be opened: {error}") from error
+
+
+def open_directory(
+    directory: str,
+    options: EngineOptions,
+    disk: Disk,
+    time: ShardTime,
+    random: Callable[[int], bytes],
+    *,
+    term: int | None,
+    read_only: bool,
+    create: bool,
+) -> Opened:
+    """Lock, recover and start ``directory``. Raises the StoreError that says what is wrong, and leaves it unlocked."""
+    with _as_store_errors(directory):
+        if create and not read_only:
+            _make_directory(disk, directory)
+        _check_ours(disk, directory)
+        lock = _lock(disk, directory, read_only)
+    try:
+        with _as_store_errors(directory):
+            if read_only:
+                return _open_to_read(directory, options, disk, time, lock)
+            return _start(directory, options, disk, time, random, term, lock, create)
+    except BaseException:
+        if lock is not None:
+            lock.release()
+        raise
+
+
+def _make_directory(disk: Disk, directory: str) -> None:
+    if not disk.exists(directory):
+        disk.mkdir(directory)
+    disk.sync_dir(os.path.dirname(os.path.abspath(directory)) if os.path.dirname(directory) else ".")
+
+
+def _check_ours(disk: Disk, directory: str) -> None:
+    """A directory that holds other things is not made into a store by mistake."""
+    names = disk.listdir(directory)
+    if "MANIFEST" in names:
+        return
+    ours = (LOCK_NAME, QUARANTINE_NAME, FSYNC_FAILED_NAME)
+    foreign = [
+        name for name in sorted(names) if name not in ours and not name.endswith((TEMPORARY_SUFFIX, ".wal", ".sst"))
+    ]
+    if foreign:
+        raise StoreFormat(f"{directory} is not a store of Sherd, and not empty: it holds {foreign[0]}")
+
+
+def _lock(disk: Disk, directory: str, read_only: bool) -> Lock | None:
+    """The directory's LOCK; a reader without permission to take it goes on without."""
+    try:
+        return disk.lock(f"{directory}/{LOCK_NAME}")
+    except BlockingIOError:
+        raise
+    except OSError:
+        if not read_only:
+            raise
+        return None
+
+
+def _open_to_read(directory: str, options: EngineOptions, disk: Disk, time: ShardTime, lock: Lock | None) -> Opened:
+    manifest = read_manifest(disk, directory)
+    if manifest is None:
+        raise StoreFormat(f"there is no store at {directory}")
+    recovered = Recovery(disk, directory, manifest, options.memtable_bytes, read_only=True).run()
+    time.logged(recovered.logged_ms)
+    installer = Installer(disk, directory, options, manifest, recovered.highest_number)
+    term = recovered.terms[-1][0] if recovered.terms else 0
+    return Opened(lock, installer, recovered, None, term, recovered.last_lsn)
+
+
+def _start(
+    directory: str,
+    options: EngineOptions,
+    disk: Disk,
+    time: ShardTime,
+    random: Callable[[int], bytes],
+    term: int | None,
+    lock: Lock | None,
+    create: bool,
+) -> Opened:
+    manifest = read_manifest(disk, directory)
+    if manifest is None and not create:
+        raise StoreFormat(f"there is no store at {directory}")
+    remove_temporaries(disk, directory)
+    if manifest is None:
+        manifest = Manifest(store_id=random(STORE_ID_BYTES))
+        write_manifest(disk, directory, manifest)
+    recovered = Recovery(disk, directory, manifest, options.memtable_bytes).run()
+    time.logged(recovered.logged_ms)
+    term = _next_term(term, recovered, directory)
+    installer = Installer(disk, directory, options, manifest, recovered.highest_number)
+    wal = Wal(directory, disk, options.memtable_bytes, random, installer.next_number)
+    try:
+        lsn = recovered.last_lsn + TERM_LSN_STEP
+        time_ms = time.now_ms()
+        wal.start(term, lsn, recovered.last_lsn, time_ms)
+        time.logged(time_ms)
+        live = [number for group in recovered.groups for number in group.segments]
+        first = live[0] if live else wal.number
+        installer.write(terms=(*recovered.terms, (term, lsn)), first_segment=first, kept_segment=first, clean_lsn=None)
+        installer.discard(recovered.obsolete)
+    except BaseException:
+        wal.close()
+        installer.close()
+        raise
+    return Opened(lock, installer, recovered, wal, term, lsn)
+
+
+def _next_term(term: int | None, recovered: Recovered, directory: str) -> int:
+    latest = recovered.terms[-1][0] if recovered.terms else 0
+    if term is None:
+        return latest + 1
+    if term <= latest:
+        raise StoreError(f"{directory} has seen term {latest}; it cannot start as leader of term {term}")
+    return term

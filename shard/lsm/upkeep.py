@@ -1,0 +1,307 @@
+"""What background work is due, and putting its results in place.
+
+At most one flush or preparation and one compaction are out at a time. Flushes go in the order the memtables froze, so
+the log can be given up from its old end. A job that failed changes nothing and is tried again after a pause, which
+doubles while it goes on failing (a full disk, a damaged table): the log and all inputs are kept meanwhile, and
+back-pressure tells writers.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from sherd.common.clock import Clock
+from sherd.common.disk import Disk
+from sherd.common.errors import StoreFull
+from sherd.shard.lsm.frozen import FrozenMemtable
+from sherd.shard.lsm.installer import Installer
+from sherd.shard.lsm.job_types import (
+    CompactJob,
+    CompactResult,
+    FlushJob,
+    FlushResult,
+    Job,
+    JobResult,
+    OutputTable,
+    PrepareJob,
+    PrepareResult,
+    temporaries_of,
+)
+from sherd.shard.lsm.manifest import TableMeta
+from sherd.shard.lsm.memtable import Memtable
+from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
+from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, pressure
+from sherd.shard.lsm.shard_time import ShardTime
+from sherd.shard.lsm.status import Counters
+from sherd.shard.lsm.wal import Wal
+
+log = logging.getLogger("lsm")
+
+RETRY_SECONDS_MIN = 0.5
+RETRY_SECONDS_MAX = 60.0
+
+
+class _Lane:
+    """Work of which one piece is out at a time."""
+
+    __slots__ = ("_clock", "_failures", "_not_before", "job")
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._not_before = 0.0
+        self.job: Job | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.job is None and (not self._failures or self._clock.monotonic() >= self._not_before)
+
+    def done(self) -> None:
+        self.job = None
+        self._failures = 0
+
+    def failed(self) -> None:
+        self.job = None
+        pause = min(RETRY_SECONDS_MIN * 2**self._failures, RETRY_SECONDS_MAX)
+        self._failures = min(self._failures + 1, 10)
+        self._not_before = self._clock.monotonic() + pause
+
+
+class Upkeep:
+    """``waiting`` are the frozen memtables, oldest first. ``wal`` is None in an engine opened to be read only."""
+
+    def __init__(
+        self,
+        options: EngineOptions,
+        wal: Wal | None,
+        installer: Installer,
+        waiting: list[FrozenMemtable],
+        time: ShardTime,
+        counters: Counters,
+        clock: Clock,
+        disk: Disk,
+        directory: str,
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._options = options
+        self._wal = wal
+        self._installer = installer
+        self._time = time
+        self._counters = counters
+        self._disk = disk
+        self._directory = directory
+        self._incarnation = random(8).hex()
+        self._job_id = 0
+        self._short = _Lane(clock)  # flush and prepare
+        self._long = _Lane(clock)  # compaction
+        self._flush_lsn = 0  # requested up to here
+        self._compact_token = 0  # requested compactions
+        self._compacted = 0  # those of them that are finished
+        self._compact_lsn = 0  # what has to be flushed before
+        self._compact_floor = 0  # the level it has come to
+        self._compact_before_number = 0  # tables from here on are its own work
+        self._levels: Levels = ()
+        self._pending_bytes = 0
+        self.waiting = waiting
+        self._measure()
+
+    # -- choosing ----------------------------------------------------------------------------------------------------
+
+    def add(self, frozen: FrozenMemtable) -> None:
+        """A memtable froze."""
+        self.waiting.append(frozen)
+
+    def wants_roll(self, active: Memtable) -> bool:
+        """Whether a requested flush needs the active memtable frozen, and there is room to wait for it."""
+        return 0 < active.first_lsn <= self._flush_lsn and len(self.waiting) < FROZEN_MEMTABLES_MAX
+
+    def next_job(self, at_rest: bool, active: Memtable) -> Job | None:
+        """The most urgent job that may go out now; ``active`` is the engine's memtable."""
+        if self._short.open:
+            self._short.job = self._next_short()
+            if self._short.job is not None:
+                return self._short.job
+        if self._long.open:
+            self._long.job = self._next_compaction(at_rest, active)
+            return self._long.job
+        return None
+
+    def _next_short(self) -> Job | None:
+        wal = self._wal
+        if wal is None:
+            return None
+        if wal.prepared is None:
+            number = self._installer.next_number()
+            return PrepareJob(self._next_id(), self._incarnation, number, wal.capacity, wal.salt_bits())
+        while self.waiting and not len(self.waiting[0].memtable):
+            self._flushed((), self.waiting[0].logged_ms)
+        if not self.waiting:
+            return None
+        frozen = self.waiting[0]
+        first_lsn = self._installer.manifest.flushed_lsn + 1
+        return FlushJob(self._next_id(), self._incarnation, tuple(frozen.segments), first_lsn, frozen.last_lsn)
+
+    def _next_compaction(self, at_rest: bool, active: Memtable) -> Job | None:
+        picked = self._pick(at_rest, active)
+        while picked is not None and picked.move:
+            self._move(picked)
+            picked = self._pick(at_rest, active)
+        return None if picked is None else self._compact_job(picked)
+
+    def _pick(self, at_rest: bool, active: Memtable) -> Pick | None:
+        picked = pick(self._levels, self._options, at_rest=at_rest)
+        if picked is not None or self._compacted == self._compact_token:
+            return picked
+        if not self.flush_done(self._compact_lsn, active):
+            return None
+        picked, self._compact_floor = pick_full(
+            self._levels, self._options, self._compact_floor, self._compact_before_number
+        )
+        if picked is None:
+            self._compacted = self._compact_token
+        return picked
+
+    def _compact_job(self, picked: Pick) -> CompactJob:
+        runs: list[tuple[TableMeta, ...]] = []
+        if picked.upper[0].level == 0:
+            runs.extend((table,) for table in picked.upper)
+        else:
+            runs.append(picked.upper)
+        if picked.lower:
+            runs.append(picked.lower)
+        older = tuple(
+            (table.smallest, table.largest) for level in self._levels[picked.output_level + 1 :] for table in level
+        )
+        return CompactJob(
+            self._next_id(),
+            self._incarnation,
+            tuple(runs),
+            picked.output_level,
+            older,
+            self._time.logged_ms,
+            self._options.table_bytes,
+        )
+
+    def _next_id(self) -> int:
+        self._job_id += 1
+        return self._job_id
+
+    # -- results -----------------------------------------------------------------------------------------------------
+
+    def install(self, job: Job, result: JobResult) -> None:
+        """Put the outputs of a finished job in place. StoreFull counts as a failed job; StorePoisoned is final."""
+        lane = self._lane(job)
+        if lane.job is not job:
+            raise ValueError("this job is not out")
+        try:
+            if isinstance(job, FlushJob) and isinstance(result, FlushResult):
+                self._flushed(result.tables, result.logged_ms)
+            elif isinstance(job, CompactJob) and isinstance(result, CompactResult):
+                self._compacted_tables(job, result)
+            elif isinstance(job, PrepareJob) and isinstance(result, PrepareResult) and self._wal is not None:
+                self._wal.adopt(job.number, f"{self._directory}/{result.temporary}")
+            else:
+                raise ValueError("the result belongs to another kind of job")
+        except StoreFull as error:
+            self.failed(job, error)
+            return
+        lane.done()
+
+    def failed(self, job: Job, error: Exception) -> None:
+        """A job was not done."""
+        log.warning("job failed kind=%s id=%d error=%s", type(job).__name__, job.id, error)
+        self._counters.job_failed(error)
+        self._installer.discard(temporaries_of(job, self._disk.listdir(self._directory)))
+        self._lane(job).failed()
+
+    def _lane(self, job: Job) -> _Lane:
+        return self._long if isinstance(job, CompactJob) else self._short
+
+    def _flushed(self, outputs: tuple[OutputTable, ...], logged_ms: int) -> None:
+        """The oldest waiting memtable is in these tables: the log begins with what follows it."""
+        frozen = self.waiting[0]
+        added = self._named(outputs, 0)
+        following = [number for later in self.waiting[1:] for number in later.segments]
+        first = following[0] if following else self._wal_number()
+        manifest = self._installer.manifest
+        self._installer.replace_tables(
+            (),
+            added,
+            first_segment=first,
+            kept_segment=first,
+            flushed_lsn=frozen.last_lsn,
+            logged_ms=max(manifest.logged_ms, logged_ms),
+        )
+        del self.waiting[0]
+        self._installer.drop_segments(frozen.segments)
+        self._counters.flushed(sum(table.bytes for table in added))
+        self._measure()
+
+    def _compacted_tables(self, job: CompactJob, result: CompactResult) -> None:
+        added = self._named(result.tables, job.output_level)
+        self._installer.replace_tables([table.number for table in job.inputs], added)
+        self._counters.compacted(result.read_bytes, sum(table.bytes for table in added))
+        self._measure()
+
+    def _move(self, picked: Pick) -> None:
+        """Tables that overlap nothing go down as they are."""
+        moved = [replace(table, level=picked.output_level) for table in picked.upper]
+        self._installer.replace_tables([table.number for table in picked.upper], moved)
+        self._measure()
+
+    def _named(self, outputs: tuple[OutputTable, ...], level: int) -> list[TableMeta]:
+        numbers = [self._installer.next_number() for _ in outputs]
+        self._installer.name_tables([output.temporary for output in outputs], numbers)
+        return [output.meta(number, level) for output, number in zip(outputs, numbers, strict=True)]
+
+    def _wal_number(self) -> int:
+        if self._wal is None:
+            raise RuntimeError("a store opened to be read only flushes nothing")
+        return self._wal.number
+
+    # -- requests and state ------------------------------------------------------------------------------------------
+
+    def request_flush(self, last_lsn: int) -> int:
+        """Everything up to ``last_lsn`` is to be flushed."""
+        self._flush_lsn = max(self._flush_lsn, last_lsn)
+        return last_lsn
+
+    def flush_done(self, token: int, active: Memtable) -> bool:
+        """Whether everything up to LSN ``token`` is in tables."""
+        if token <= self._installer.manifest.flushed_lsn:
+            return True
+        return not self.waiting and not 0 < active.first_lsn <= token
+
+    def request_compact(self, last_lsn: int) -> int:
+        """Everything up to ``last_lsn`` is to be flushed, then all levels compacted into the bottom."""
+        self.request_flush(last_lsn)
+        self._compact_lsn = last_lsn
+        self._compact_floor = 0
+        self._compact_before_number = self._installer.next_number()
+        self._compact_token += 1
+        return self._compact_token
+
+    def compact_done(self, token: int) -> bool:
+        """Whether the requested compaction is finished."""
+        return token <= self._compacted
+
+    def pressure(self, active_bytes: int) -> Pressure:
+        """See pressure.py."""
+        return pressure(
+            self._options,
+            frozen=len(self.waiting),
+            active_bytes=active_bytes,
+            level0_tables=len(self._levels[0]),
+            pending_bytes=self._pending_bytes,
+        )
+
+    def _measure(self) -> None:
+        """Take over the tables of a new version."""
+        self._levels = self._installer.version.metas()
+        self._pending_bytes = pending_bytes(self._levels, self._options)
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that compaction is behind."""
+        return self._pending_bytes
