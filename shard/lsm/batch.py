@@ -68,7 +68,7 @@ def plan_batch(
 
 
 @cython.cfunc
-def _present(entry: Entry, now_ms: cython.ulonglong) -> tuple:
+def _present(entry: Entry | None, now_ms: cython.ulonglong) -> tuple:
     """(live version or 0, whether anything but a tombstone is stored)."""
     if entry is None or entry.kind == KIND_DELETE:
         return (0, False)

@@ -127,14 +127,14 @@ class Engine:
     # -- points ------------------------------------------------------------------------------------------------------
 
     @cython.ccall
-    def find(self, key: bytes) -> Entry:
+    def find(self, key: bytes) -> Entry | None:
         """What the store holds for ``key``, tombstones and expired entries too; None if it never heard of it.
 
         Raises Corruption for a damaged block, StoreCorrupt for a damaged table.
         """
         if self._down is not None:
             raise self._refusal()
-        entry: Entry = self._active.entries.get(key)
+        entry: Entry | None = self._active.entries.get(key)
         if entry is not None:
             self.seen_lsn = entry.lsn
             return entry
@@ -148,9 +148,9 @@ class Engine:
         return self._version.find(key, xxh3_64_intdigest(key))
 
     @cython.ccall
-    def get(self, key: bytes) -> Entry:
+    def get(self, key: bytes) -> Entry | None:
         """The entry of ``key`` if it is live, else None: tombstones and expired entries count as absent."""
-        entry: Entry = self.find(key)
+        entry: Entry | None = self.find(key)
         if entry is None or entry.kind == KIND_DELETE:
             return None
         if entry.expiry_ms != 0 and entry.expiry_ms <= self.time.now_ms():
@@ -158,7 +158,7 @@ class Engine:
         return entry
 
     @cython.ccall
-    @cython.exceptval(0)
+    @cython.exceptval(0, check=False)
     def put(
         self, key: bytes, value: bytes, expiry_ms: cython.ulonglong = 0, if_version: object = -1
     ) -> cython.ulonglong:
@@ -174,16 +174,16 @@ class Engine:
         return self.last_lsn
 
     @cython.ccall
-    def delete(self, key: bytes, if_version: object = -1) -> Entry:
+    def delete(self, key: bytes, if_version: object = -1) -> Entry | None:
         """Stage a delete; returns the live entry it ends, or None. Raises as ``put`` does.
 
         A tombstone is staged (LSN ``last_lsn``) if there was an entry, expired ones included since shard time may be
         behind on the next leader; if the key holds nothing or a tombstone, nothing is staged, and the answer rests on
         ``seen_lsn``.
         """
-        found: Entry = self.find(key)
+        found: Entry | None = self.find(key)
         seen_lsn: cython.ulonglong = self.seen_lsn
-        live: Entry = found if found is not None and found.is_live(self.time.now_ms()) else None
+        live: Entry | None = found if found is not None and found.is_live(self.time.now_ms()) else None
         if if_version != -1:
             self._check_version(live, if_version)
         if found is not None and found.kind != KIND_DELETE:
@@ -214,14 +214,14 @@ class Engine:
         return results
 
     @cython.cfunc
-    def _check_version(self, live: Entry, if_version: object) -> None:
+    def _check_version(self, live: Entry | None, if_version: object) -> None:
         """Conflict unless the live entry (None: absent, version 0) has this version."""
         version = 0 if live is None else live.lsn
         if version != if_version:
             raise Conflict(f"the key is at version {version}, not {if_version}", {"version": version})
 
     @cython.cfunc
-    def _stage(self, kind: cython.int, key: bytes, value: bytes, expiry_ms: cython.ulonglong) -> None:
+    def _stage(self, kind: cython.int, key: bytes, value: bytes | None, expiry_ms: cython.ulonglong) -> None:
         """Put one operation into the record being built and into the memtable; there is room."""
         lsn: cython.ulonglong
         if kind == KIND_DELETE:

@@ -9,6 +9,8 @@ Invariants: a key is in exactly one run or in the unsorted rest; ``memory_bytes`
 objects and the slots of the dictionary included, so that it bounds what the process needs.
 """
 
+from __future__ import annotations
+
 from bisect import bisect_left
 from typing import Final
 
@@ -46,7 +48,7 @@ class Memtable:
         return len(self.entries)
 
     @cython.ccall
-    def find(self, key: bytes) -> Entry:
+    def find(self, key: bytes) -> Entry | None:
         """The newest entry of ``key``, tombstones and expired ones too; None if it was not written here."""
         return self.entries.get(key)
 
@@ -54,7 +56,7 @@ class Memtable:
     def insert(self, key: bytes, entry: Entry) -> None:
         """Take an entry, which must be newer than the one its key has."""
         entries: dict = self.entries
-        old: Entry = entries.get(key)
+        old: Entry | None = entries.get(key)
         if old is None:
             self._unsorted.append(key)
             self.memory_bytes += _ENTRY_BYTES + len(key)
@@ -91,7 +93,7 @@ class Memtable:
             run.sort()
         runs.append(run)
 
-    def copy(self) -> "Memtable":
+    def copy(self) -> Memtable:
         """The same entries in a memtable of their own."""
         twin: Memtable = Memtable()
         if self._unsorted:

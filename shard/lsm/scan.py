@@ -131,7 +131,7 @@ class _RowWriter:
 
 
 @cython.cfunc
-def _place(cursor: Cursor, start: bytes, end: bytes, reverse: cython.bint) -> None:
+def _place(cursor: Cursor, start: bytes | None, end: bytes | None, reverse: cython.bint) -> None:
     """Put the cursor at the first entry of the range in the direction of travel."""
     if reverse:
         if end is None:
@@ -146,7 +146,7 @@ def _place(cursor: Cursor, start: bytes, end: bytes, reverse: cython.bint) -> No
 
 @cython.cfunc
 @cython.inline
-def _within(cursor: Cursor, start: bytes, end: bytes, reverse: cython.bint) -> cython.bint:
+def _within(cursor: Cursor, start: bytes | None, end: bytes | None, reverse: cython.bint) -> cython.bint:
     """Whether the cursor is at an entry of the range."""
     if not cursor.valid:
         return False
@@ -163,8 +163,8 @@ def _live(cursor: Cursor, now_ms: cython.ulonglong) -> cython.bint:
 
 def scan_page(cursor: Cursor, request: PageRequest, now_ms: cython.ulonglong) -> Page:
     """One page off ``cursor``, which shows every entry of the range."""
-    start: bytes = request.start
-    end: bytes = request.end
+    start: bytes | None = request.start
+    end: bytes | None = request.end
     reverse: cython.bint = request.reverse
     limit: cython.Py_ssize_t = request.limit
     bytes_max: cython.Py_ssize_t = request.bytes_max

@@ -7,6 +7,8 @@ gives way. Asking for an open table costs one flag. A cursor left standing on a 
 again by itself, so the cap may be passed by the number of live cursors.
 """
 
+from __future__ import annotations
+
 from collections import deque
 
 import cython
@@ -27,7 +29,7 @@ else:
 class TableHandle:
     """A live table: what the MANIFEST knows of it, and its reader once opened. ``pins`` counts the versions."""
 
-    def __init__(self, meta: TableMeta, cache: "TableCache") -> None:
+    def __init__(self, meta: TableMeta, cache: TableCache) -> None:
         self.meta = meta
         self.smallest = meta.smallest
         self.largest = meta.largest

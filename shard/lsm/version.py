@@ -55,13 +55,13 @@ class Version:
         self._sorted_levels = tuple(level for level in self.levels[1:] if level)
 
     @cython.ccall
-    def find(self, key: bytes, key_hash: cython.ulonglong) -> Entry:
+    def find(self, key: bytes, key_hash: cython.ulonglong) -> Entry | None:
         """The newest entry of ``key``, tombstones and expired ones too; None if no table has one.
 
         ``key_hash`` is ``xxh3_64(key)``. Raises Corruption for a damaged block, StoreCorrupt for a damaged table.
         """
         handle: TableHandle
-        entry: Entry
+        entry: Entry | None
         table: Table
         for handle in self._newest_first:
             if compare_keys(handle.smallest, key) <= 0 and compare_keys(key, handle.largest) <= 0:
