@@ -23,6 +23,7 @@ if cython.compiled:
         KIND_IMPORT,
         KIND_MASK,
         KIND_PUT,
+        VARINT_BYTES_MAX,
     )
 else:
     from sherd.shard.lsm.cursor import Cursor
@@ -36,6 +37,7 @@ else:
         KIND_IMPORT,
         KIND_MASK,
         KIND_PUT,
+        VARINT_BYTES_MAX,
     )
 
 
@@ -88,13 +90,15 @@ def _varint(raw: cython.p_uchar, at: cython.Py_ssize_t) -> cython.Py_ssize_t:
 @cython.inline
 @cython.exceptval(check=False)
 def _varint_fits(raw: cython.p_uchar, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
-    """Whether a varint of at most 32 bits ends before ``end``."""
+    """Whether a varint of at most 32 bits, in its shortest form, ends before ``end``."""
     i: cython.Py_ssize_t
-    for i in range(5):
+    for i in range(VARINT_BYTES_MAX):
         if at + i >= end:
             return False
         if raw[at + i] <= 0x7F:
-            return i < 4 or raw[at + i] <= 0x0F
+            if i > 0 and raw[at + i] == 0:
+                return False
+            return i < VARINT_BYTES_MAX - 1 or raw[at + i] <= 0x0F
     return False
 
 
@@ -106,7 +110,7 @@ def _entry_end(raw: cython.p_uchar, at: cython.Py_ssize_t, end: cython.Py_ssize_
         return -1
     size: cython.Py_ssize_t = _varint(raw, at)
     at = _varint_end(raw, at)
-    if size > KEY_BYTES_MAX or size + 9 > end - at:
+    if size == 0 or size > KEY_BYTES_MAX or size + 9 > end - at:
         return -1
     at += size
     flags: cython.uint = raw[at]
@@ -115,7 +119,7 @@ def _entry_end(raw: cython.p_uchar, at: cython.Py_ssize_t, end: cython.Py_ssize_
     if kind < KIND_PUT or kind > KIND_IMPORT or flags & ~cython.cast(cython.uint, KIND_MASK | KIND_HAS_EXPIRY):
         return -1
     if flags & KIND_HAS_EXPIRY:
-        if end - at < 8:
+        if end - at < 8 or kind == KIND_DELETE or load_u64(raw, at) == 0:
             return -1
         at += 8
     if kind == KIND_DELETE:

@@ -115,10 +115,12 @@ class BlockBuilder:
         if kind < KIND_PUT or kind > KIND_IMPORT:
             raise ValueError(f"an entry of unknown kind {kind}")
         key_len: cython.Py_ssize_t = len(key)
-        if key_len > KEY_BYTES_MAX:
+        if key_len == 0 or key_len > KEY_BYTES_MAX:
             raise ValueError(f"a key of {key_len} bytes")
         if kind == KIND_DELETE:
             size = 0
+            if expiry_ms:
+                raise ValueError("a tombstone does not expire")
         self._make_room(key_len + size + _OVERHEAD)
         raw: cython.p_uchar = self._offsets
         _store(raw, self.count * ENTRY_OFFSET_BYTES, self._used, ENTRY_OFFSET_BYTES)
