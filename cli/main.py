@@ -10,10 +10,10 @@ import sys
 
 import click
 
-from sherd import __version__
 from sherd.cli.failure import report_failure
 from sherd.common.errors import SherdError
 from sherd.common.exit_codes import ExitCode
+from sherd.common.version import VERSION
 
 COMMANDS = {
     "up": ("sherd.cli.up", "a whole cluster on this machine, in the foreground"),
@@ -53,7 +53,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, message="sherd %(version)s")
+@click.version_option(VERSION, message="sherd %(version)s")
 def sherd() -> None:
     """Sherd: a sharded, ordered, durable key-value store."""
 

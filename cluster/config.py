@@ -38,9 +38,10 @@ class ClusterConfig:
     ready_seconds_max: float = 600.0
     """How long a process may take to serve, replay of its log included, before it is killed and started again."""
     restart_seconds_min: float = 0.1
-    """Pause before the second restart in a row of a process that dies; the first restart is at once. It doubles ..."""
+    """Pause before the second restart in a row of a process that dies; the first restart is at once. It doubles
+    with each further one."""
     restart_seconds_max: float = 10.0
-    """... up to this."""
+    """The longest pause before a restart."""
     stable_seconds: float = 30.0
     """A process that has served for this long starts over with an immediate restart."""
     stop_seconds_max: float = 60.0

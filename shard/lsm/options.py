@@ -1,7 +1,7 @@
 """The engine's settings, checked once at start; each says its effect, unit, default, and what it does to durability."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from sherd.common.errors import ConfigError
@@ -75,7 +75,7 @@ class EngineOptions:
     """Bytes that compaction is behind from which on acknowledgements are delayed."""
     pending_bytes_stop: int = 16 * 1024 * MIB
     """Bytes that compaction is behind at which writes are refused with OVERLOADED."""
-    fsync: str = "interval:100ms"
+    fsync: str = field(default="interval:100ms", metadata={"durability": True})
     """When the log is made durable: ``always``, ``ops:N``, ``interval:T`` or ``os``. Decides what a power cut loses."""
     open_files_max: int = 1000
     """Table files held open; others are closed and opened again when read."""
