@@ -22,8 +22,8 @@ cache_bytes = "256MiB"
 ```
 
 in the environment that is `SHERD_CLUSTER_SHARDS=8` and `SHERD_ENGINE_FSYNC=always`, on the command line `--shards 8`
-and `--fsync always`. Sizes may be written as `4096`, `64KiB`, `1.5GiB`, durations as `0.1`, `100ms`, `5min`. A name that is
-not known is an error. One file may serve every process: each takes the sections that concern it.
+and `--fsync always`. Sizes may be written as `4096`, `64KiB`, `1.5GiB`, durations as `0.1`, `100ms`, `5min`. An unknown
+name is an error. One file may serve every process: each takes the sections that concern it.
 """
 
 _ABOUT = {
