@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from sherd.client.addresses import Addresses
-from sherd.client.codec import Codec, Encoder, Key, ReturnedKey, Value
 from sherd.client.exchange import UNANSWERED, UNSENT, Exchange
 from sherd.client.link import Link
 from sherd.client.links import Links
@@ -28,6 +27,7 @@ from sherd.client.retry import (
     TransportError,
     seconds_of,
 )
+from sherd.common.codec import Codec, Encoder, Key, ReturnedKey, Value
 from sherd.common.errors import WireError
 
 T = TypeVar("T")

@@ -15,8 +15,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from sherd.client.codec import Key, Value
 from sherd.client.requests import BatchOp, Commands, Request
+from sherd.common.codec import Key, Value
 from sherd.common.errors import BadRequest
 
 T = TypeVar("T")

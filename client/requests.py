@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
-from sherd.client.codec import Codec, Key, ReturnedKey, Value
+from sherd.common.codec import Codec, Key, ReturnedKey, Value
 from sherd.common.errors import BadRequest, TooLarge
 from sherd.common.limits import KEYS_PER_REQUEST_MAX, PAGE_BYTES_MAX
 from sherd.common.types import Versioned

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar, overload
 
 from sherd.client.addresses import Addresses
-from sherd.client.codec import Codec, Encoder, Key, ReturnedKey, Value
 from sherd.client.exchange import Exchange
 from sherd.client.pipeline import Pipeline
 from sherd.client.pool import Pool
@@ -25,6 +24,7 @@ from sherd.client.retry import (
     TransportError,
     seconds_of,
 )
+from sherd.common.codec import Codec, Encoder, Key, ReturnedKey, Value
 from sherd.common.errors import ConfigError, StoreClosed, Timeout, WireError
 
 T = TypeVar("T")

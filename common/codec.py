@@ -1,4 +1,4 @@
-"""How keys and values of Python become those of the wire, and back.
+"""How keys and values of Python become those of the wire and of a Store, and back.
 
 Keys: ``str`` (sent as UTF-8) or bytes-like, 1 byte to 4 KiB; they come back as ``bytes``, or decoded where the client
 was given a ``key_encoding``. Bytes that are not valid in that encoding come back with surrogate escapes, and such a
