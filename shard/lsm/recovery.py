@@ -90,6 +90,7 @@ class Recovery:
         check_tables(self._disk, self._directory, self._manifest)
         segments = self._survey()
         self._replay(segments)
+        self._found.groups = [group for group in self._found.groups if group.segments]
         if not self._read_only:
             self._make_durable()
         return self._found
@@ -111,6 +112,9 @@ class Recovery:
             ):
                 self._found.obsolete.append(name)
             self._found.highest_number = max(self._found.highest_number, segment or 0, table or 0)
+        first = self._manifest.first_segment
+        if first and first not in segments:
+            raise StoreCorrupt(f"{self._path(first)} offset 0: the log segment is missing")
         return sorted(segments)
 
     def _replay(self, segments: list[int]) -> None:

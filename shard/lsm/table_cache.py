@@ -14,6 +14,7 @@ from collections import deque
 import cython
 
 from sherd.common.disk import Disk
+from sherd.common.errors import Corruption, StoreCorrupt
 from sherd.shard.lsm.cache import BlockCache
 from sherd.shard.lsm.format import table_name
 from sherd.shard.lsm.manifest import TableMeta
@@ -41,7 +42,7 @@ class TableHandle:
 
     @cython.ccall
     def table(self) -> Table:
-        """The reader. Raises StoreCorrupt, Corruption, OSError when it has to be opened."""
+        """The reader. Raises Corruption or OSError when it has to be opened."""
         if not self._held:
             self._cache.hold(self)
         self._used = True
@@ -83,7 +84,10 @@ class TableCache:
             self._pass_hand()
         if handle._table is None:
             number = handle.meta.number
-            handle._table = Table(self._disk, f"{self._directory}/{table_name(number)}", number, self._blocks)
+            try:
+                handle._table = Table(self._disk, f"{self._directory}/{table_name(number)}", number, self._blocks)
+            except StoreCorrupt as error:  # it was whole when the store was opened: rot, met by this read
+                raise Corruption(str(error)) from error
         handle._held = True
         self._ring.append(handle)
 

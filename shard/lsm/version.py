@@ -58,7 +58,7 @@ class Version:
     def find(self, key: bytes, key_hash: cython.ulonglong) -> Entry | None:
         """The newest entry of ``key``, tombstones and expired ones too; None if no table has one.
 
-        ``key_hash`` is ``xxh3_64(key)``. Raises Corruption for a damaged block, StoreCorrupt for a damaged table.
+        ``key_hash`` is ``xxh3_64(key)``. Raises Corruption for a damaged block or table.
         """
         handle: TableHandle
         entry: Entry | None
