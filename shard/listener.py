@@ -6,6 +6,7 @@ bounded by the replies to what was already read; other connections never notice.
 
 import asyncio
 import socket
+from typing import cast
 
 from sherd.shard.service import ServiceConnection, ShardService
 from sherd.shard.turn import Turn
@@ -24,15 +25,14 @@ class ShardProtocol(asyncio.Protocol):
         self._stopped = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"a stream transport is needed, not {type(transport).__name__}")
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports share no base class with asyncio's
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH_BYTES)
-        self._transport = transport
-        self._core.sink.transport = transport
+        stream.set_write_buffer_limits(high=WRITE_BUFFER_HIGH_BYTES)
+        self._transport = stream
+        self._core.sink.transport = stream
         self._connections.add(self)
 
     def data_received(self, data: bytes) -> None:

@@ -9,6 +9,7 @@ commit; held replies leave in the order in which they were made; a poisoned shar
 """
 
 from collections import deque
+from typing import Any
 
 import cython
 
@@ -22,7 +23,7 @@ class ReplySink:
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self.transport: object = None
+        self.transport: Any = None
         self.closing = False
         self._dirty = False
 

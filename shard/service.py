@@ -160,7 +160,7 @@ class ServiceConnection:
         service: ShardService = self.service
         reader.read_get(data, self._scanner.params_start, self._scanner.frame_end)
         service.own(reader.key)
-        entry: Entry = service.engine.get(reader.key)
+        entry: Entry | None = service.engine.get(reader.key)
         result: bytes = NIL if entry is None or entry.value is None else entry.value
         if reader.meta and entry is not None:
             result = meta_value(entry, service.engine.now_ms())
@@ -191,7 +191,7 @@ class ServiceConnection:
         reader.read_delete(data, self._scanner.params_start, self._scanner.frame_end)
         service.own(reader.key)
         service.writable()
-        old: Entry = service.engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
+        old: Entry | None = service.engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
         result: bytes
         if reader.return_old:
             result = NIL if old is None or old.value is None else old.value
@@ -209,7 +209,7 @@ class ServiceConnection:
         seen: cython.ulonglong = 0
         size: cython.Py_ssize_t = 0
         key: bytes
-        entry: Entry
+        entry: Entry | None
         for key in keys:
             service.own(key)
             entry = engine.get(key)
@@ -255,6 +255,4 @@ class ServiceConnection:
                 parts.append(FALSE)
             else:
                 parts.append(uint(result))
-        service.gate.reply(
-            self.sink, self._scanner.msgid, b"".join(parts), service.engine.last_lsn, reader.sync, True
-        )
+        service.gate.reply(self.sink, self._scanner.msgid, b"".join(parts), service.engine.last_lsn, reader.sync, True)

@@ -105,7 +105,7 @@ class Turn:
         for sink in self._gate.take_dirty():
             transport = sink.transport
             data = sink.take()
-            if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+            if transport is not None and not transport.is_closing():
                 transport.write(data)
                 if sink.closing:
                     transport.close()

@@ -59,7 +59,7 @@ class Worker:
         policy = config.engine.fsync_policy
         self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn)
         self._turn = Turn(self.engine, self._gate, policy, loop, self._after_commit, self._on_poison)
-        self._background = Background(self.engine, self._turn, config, self._on_poison)
+        self._background = Background(self.engine, config, loop, self._turn.schedule, self._on_poison)
         admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
         token_map = TokenMap(topology.layout)
         self._service = ShardService(config.id, self.engine, self._gate, token_map, admin, config.limits)
@@ -74,8 +74,10 @@ class Worker:
         await self._background.start()
         address = parse_address(self._config.listen)
         sock, bound = bind(address)
-        server = await self._loop.create_server(self._protocol, sock=sock) if not address.is_unix else (
-            await self._loop.create_unix_server(self._protocol, sock=sock)
+        server = (
+            await self._loop.create_server(self._protocol, sock=sock)
+            if not address.is_unix
+            else (await self._loop.create_unix_server(self._protocol, sock=sock))
         )
         self._turn.start()
         self._announce(bound)
@@ -113,6 +115,7 @@ class Worker:
     def _after_commit(self) -> None:
         self._background.poke()
         pressure = self.engine.pressure()
+        self._background.set_pressed(pressure.delay_seconds > 0)
         self._gate.write_delay_seconds = pressure.delay_seconds
         self._service.overloaded = pressure.overloaded
 

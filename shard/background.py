@@ -1,0 +1,202 @@
+"""Background work of a shard, seen from its event loop: jobs out to the janitor, results into the engine.
+
+The engine decides what is to be done (``next_job``) and puts results in place (``install``); the janitor, a child
+process, does the work. If it dies or hangs, its jobs have failed, another is started after a pause that grows, and the
+engine asks for the same again; nothing else notices. Forced flushes and compactions are engine tokens, looked at
+whenever a job ends. The janitor's priority is low while it keeps up and normal once writers are made to wait.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+from sherd.common.errors import SherdError, StoreError
+from sherd.common.logs import event
+from sherd.shard.config import ShardConfig
+from sherd.shard.janitor_protocol import (
+    MessageBuffer,
+    answer_of,
+    encode_message,
+    janitor_command,
+    job_message,
+    nice_message,
+)
+from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.job_types import Job
+
+log = logging.getLogger(__name__)
+
+NICE_AT_EASE = 10
+RESTART_PAUSE_SECONDS_MIN = 0.1
+RESTART_PAUSE_SECONDS_MAX = 5.0
+JOB_SECONDS_MAX = 900.0
+TICK_SECONDS = 0.5
+STOP_SECONDS = 2.0
+READ_BYTES = 1 << 16
+
+Done = Callable[[dict[str, object]], None]
+
+
+class Background:
+    """Keeps one janitor running and one engine supplied. ``changed`` is called after each installed job."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: ShardConfig,
+        loop: asyncio.AbstractEventLoop,
+        changed: Callable[[], None],
+        on_poison: Callable[[StoreError], None],
+    ) -> None:
+        self._engine = engine
+        self._config = config
+        self._loop = loop
+        self._changed = changed
+        self._on_poison = on_poison
+        self._jobs: dict[int, tuple[Job, float]] = {}
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiters: list[tuple[str, int, float, Done]] = []
+        self._nice = NICE_AT_EASE
+        self._stopped = False
+
+    async def start(self) -> None:
+        """Start the janitor and what watches it."""
+        self._tasks = [self._loop.create_task(self._keep_janitor()), self._loop.create_task(self._tick())]
+
+    async def stop(self) -> None:
+        """End the janitor; jobs under way are given up and leave temporary files at most."""
+        self._stopped = True
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self._process is not None:
+            await self._end(self._process)
+
+    def poke(self) -> None:
+        """Hand out what the engine wants done now."""
+        process = self._process
+        if process is None or process.stdin is None or self._stopped:
+            return
+        try:
+            while (job := self._engine.next_job()) is not None:
+                self._jobs[job.id] = (job, self._loop.time() + JOB_SECONDS_MAX)
+                process.stdin.write(encode_message(job_message(job)))
+        except StoreError as error:
+            self._on_poison(error)
+
+    def set_pressed(self, pressed: bool) -> None:
+        """Whether writers wait for the janitor: then it runs at normal priority."""
+        nice = 0 if pressed else NICE_AT_EASE
+        if nice != self._nice and self._process is not None and self._process.stdin is not None:
+            self._nice = nice
+            self._process.stdin.write(encode_message(nice_message(nice)))
+
+    def force(self, kind: str, done: Done) -> None:
+        """Flush or compact everything written so far; ``done`` gets a report when that is finished."""
+        request = self._engine.request_flush if kind == "flush" else self._engine.request_compact
+        self._waiters.append((kind, request(), self._loop.time(), done))
+        self.poke()
+        self._look_at_waiters()
+
+    def _look_at_waiters(self) -> None:
+        waiting = []
+        for kind, token, started, done in self._waiters:
+            finished = self._engine.flush_done if kind == "flush" else self._engine.compact_done
+            if finished(token):
+                status = self._engine.status()
+                done(
+                    {
+                        "shard": self._config.id,
+                        "seconds": round(self._loop.time() - started, 3),
+                        "tables": status["tables"],
+                        "bytes": status["bytes"],
+                    }
+                )
+            else:
+                waiting.append((kind, token, started, done))
+        self._waiters = waiting
+
+    async def _keep_janitor(self) -> None:
+        pause = RESTART_PAUSE_SECONDS_MIN
+        while True:
+            started = self._loop.time()
+            process = await asyncio.create_subprocess_exec(
+                *janitor_command(self._config.data, self._config.engine, os.getpid(), NICE_AT_EASE),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            self._process = process
+            self._nice = NICE_AT_EASE
+            self.poke()
+            try:
+                await self._read(process)
+            finally:
+                self._process = None
+                await self._end(process)
+            if self._loop.time() - started > 10 * RESTART_PAUSE_SECONDS_MAX:
+                pause = RESTART_PAUSE_SECONDS_MIN
+            event(log, logging.WARNING, "janitor ended, starting another", pid=process.pid, code=process.returncode)
+            self._fail_all(SherdError(f"the janitor, process {process.pid}, ended"))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RESTART_PAUSE_SECONDS_MAX)
+
+    async def _read(self, process: asyncio.subprocess.Process) -> None:
+        """Take results until the janitor's output ends."""
+        if process.stdout is None:
+            raise RuntimeError("the janitor has no output pipe")
+        messages = MessageBuffer()
+        while data := await process.stdout.read(READ_BYTES):
+            messages.feed(data)
+            while (message := messages.next()) is not None:
+                self._finish(*answer_of(message))
+
+    def _finish(self, job_id: int, outcome: Any) -> None:
+        entry = self._jobs.pop(job_id, None)
+        if entry is None:
+            return
+        job = entry[0]
+        if isinstance(outcome, Exception):
+            event(log, logging.ERROR, "job failed", job=type(job).__name__, id=job_id, error=outcome)
+            self._engine.job_failed(job, outcome)
+        else:
+            try:
+                self._engine.install(job, outcome)
+            except StoreError as error:
+                self._on_poison(error)
+                return
+            event(log, logging.DEBUG, "job done", job=type(job).__name__, id=job_id)
+        self.poke()
+        self._look_at_waiters()
+        self._changed()
+
+    def _fail_all(self, error: Exception) -> None:
+        jobs, self._jobs = self._jobs, {}
+        for job, _ in jobs.values():
+            self._engine.job_failed(job, error)
+
+    async def _tick(self) -> None:
+        """Try again what failed, look after forced work, and end a janitor that hangs."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            self.poke()
+            self._look_at_waiters()
+            self._changed()
+            process = self._process
+            if process is not None and any(deadline < self._loop.time() for _, deadline in self._jobs.values()):
+                event(log, logging.ERROR, "janitor hangs and is killed", pid=process.pid)
+                process.kill()
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
+        if process.stdin is not None:
+            process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
