@@ -90,6 +90,7 @@ class Proxy:
 
     async def stop(self) -> None:
         """Accept no more, finish what is under way (bounded), close every connection, end the tasks."""
+        self.router.stopping = True
         await self.listener.stop()
         for task in self._tasks:
             task.cancel()

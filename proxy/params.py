@@ -23,7 +23,9 @@ def decode_params(params: bytes, least: int, most: int) -> list[object]:
     if len(params) > PARAMS_BYTES_MAX:
         raise TooLarge(f"params of {len(params)} bytes are over the limit of {PARAMS_BYTES_MAX} for this method")
     try:
-        found = msgpack.unpackb(params, raw=True, object_pairs_hook=_Pairs, ext_hook=_refuse_extension)
+        found = msgpack.unpackb(
+            params, raw=True, strict_map_key=False, object_pairs_hook=_Pairs, ext_hook=_refuse_extension
+        )
     except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
         raise BadRequest(f"params can't be decoded: {error}") from error
     if not isinstance(found, list) or isinstance(found, _Pairs):

@@ -19,6 +19,7 @@ cdef class Session(Outlet):
     cdef readonly Py_ssize_t inflight, inflight_bytes
     cdef Py_ssize_t _inflight_max, _inflight_bytes_max, _unread_bytes_max, _buffered_bytes, _unread_bytes
     cdef readonly bint stalled, choked, closed, ending
+    cdef bint _paused
     cdef public bint errors_as_text
     cdef readonly Py_ssize_t frames
     cdef Py_ssize_t _frames_seen

@@ -78,6 +78,7 @@ class Session(Outlet):
         self._buffered_bytes = 0
         self._unread_bytes = 0
         self.stalled = self.choked = self.closed = self.ending = False
+        self._paused = False
         self.errors_as_text = False
         self.frames = 0
         self._frames_seen = 0
@@ -133,10 +134,9 @@ class Session(Outlet):
 
     @cython.cfunc
     def _stall(self) -> None:
-        if self.stalled:
-            return
         self.stalled = True
-        if self.sink is not None:
+        if self.sink is not None and not self._paused:
+            self._paused = True
             self.sink.pause_reading()
 
     @cython.cfunc
@@ -208,6 +208,7 @@ class Session(Outlet):
             self.stalled = False
             self.pump()
             if not self.stalled and not self.closed:
+                self._paused = False
                 self.sink.resume_reading()
 
     @cython.ccall

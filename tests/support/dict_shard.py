@@ -32,8 +32,6 @@ class DictShard:
         self.refusing: WireError | None = None
         self.slice_rows = 10_000
         self.connections: set[_Connection] = set()
-        self.thawed = asyncio.Event()
-        self.thawed.set()
         self._server: asyncio.Server | None = None
 
     async def start(self, address: Address) -> None:
@@ -124,10 +122,8 @@ class DictShard:
             raise
 
     def range(self, start: bytes | None, end: bytes | None) -> list[bytes]:
-        return sorted(
-            key for key in self.values
-            if (start is None or key >= start) and (end is None or key < end) and self.token_map.owner(key) == self.shard
-        )  # fmt: skip
+        found = [key for key in self.values if self.token_map.owner(key) == self.shard]
+        return sorted(key for key in found if (start is None or key >= start) and (end is None or key < end))
 
     def do_fetch(self, start: bytes | None, end: bytes | None, options: dict[bytes, object]) -> bytes:
         reverse = bool(options.get(b"reverse"))
@@ -184,20 +180,28 @@ class _Connection(asyncio.Protocol):
         self._shard.connections.discard(self)
 
     def data_received(self, data: bytes) -> None:
-        self._unpacker.feed(data)
-        replies = []
-        for _, msgid, method, params in self._unpacker:
-            name = method.decode()
-            try:
-                body = b"\xc0" + self._shard.execute(name, params)
-            except WireError as error:
-                body = _pack(error.wire()) + b"\xc0"
-            except (TypeError, ValueError) as error:
-                body = _pack(BadRequest(str(error)).wire()) + b"\xc0"
-            if not self._shard.mute or name in ("hello", "ping"):
-                replies.append(b"\x94\x01" + _pack(msgid) + body)
+        replies = answer(self._shard, data, self._unpacker)
         if replies and self.transport is not None:
-            self.transport.write(b"".join(replies))
+            self.transport.write(replies)
+
+
+def answer(shard: DictShard, data: bytes, unpacker: msgpack.Unpacker | None = None) -> bytes:
+    """Execute the requests in ``data``; the responses."""
+    if unpacker is None:
+        unpacker = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=2**30)
+    unpacker.feed(data)
+    replies = []
+    for _, msgid, method, params in unpacker:
+        name = method.decode()
+        try:
+            body = b"\xc0" + shard.execute(name, params)
+        except WireError as error:
+            body = _pack(error.wire()) + b"\xc0"
+        except (TypeError, ValueError) as error:
+            body = _pack(BadRequest(str(error)).wire()) + b"\xc0"
+        if not shard.mute or name in ("hello", "ping"):
+            replies.append(b"\x94\x01" + _pack(msgid) + body)
+    return b"".join(replies)
 
 
 def _pack(value: object) -> bytes:

@@ -104,9 +104,7 @@ class Cluster:
             states[ShardId(number)] = ShardState(ShardId(number), Term(1), str(address))
         self.topology = Topology(1, "test", layout, states)
         self.publish(self.topology)
-        config = ProxyConfig(
-            "127.0.0.1:0", str(self.folder / "topology.json"), limits=self.limits, bounds=self.bounds
-        )
+        config = ProxyConfig("127.0.0.1:0", str(self.folder / "topology.json"), limits=self.limits, bounds=self.bounds)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
         self.proxy = Proxy(config, SystemClock(), group)
         self.address = parse_address(await self.proxy.start())
