@@ -8,6 +8,7 @@ import contextlib
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 READY_PREFIX = "sherd ready "
 LOG_LINES_MAX = 2_000
+HOST = "127.0.0.1"
 
 # The kernel kills a process whose parent thread ends if it asked for that, and the thread lives as long as the cluster.
 _BOOT = """
@@ -77,7 +79,8 @@ class Cluster:
         self._seconds_max = seconds_max
         self._data = None if data is None else Path(data)
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        self._listen = "127.0.0.1:0"
+        self._listen = f"{HOST}:0"
+        self._port: socket.socket | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES_MAX)
         self._process: subprocess.Popen[str] | None = None
         self._attendant: threading.Thread | None = None
@@ -171,6 +174,8 @@ class Cluster:
             raise
         self.ready = dict(word.split("=", 1) for word in line.removeprefix(READY_PREFIX).split() if "=" in word)
         self._listen = self.ready["listen"]
+        if self._port is None:
+            self._port = _hold_port(int(self._listen.rpartition(":")[2]))
 
     def stop(self) -> None:
         """Stop it as Ctrl-C does, and wait; ClusterError if it fails to, or says that something went wrong."""
@@ -207,6 +212,9 @@ class Cluster:
         finally:
             self.kill()
             self._remove_temporary()
+            if self._port is not None:
+                self._port.close()
+                self._port = None
 
     # Within
 
@@ -271,3 +279,16 @@ class Cluster:
     def _error(self, message: str) -> ClusterError:
         tail = "".join(list(self._log)[-30:])
         return ClusterError(f"{message}; it logged:\n{tail}")
+
+
+def _hold_port(port: int) -> socket.socket:
+    """Keep the port from other programs while the cluster is down. The socket does not listen, and shares."""
+    holder = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind((HOST, port))
+    except BaseException:
+        holder.close()
+        raise
+    return holder

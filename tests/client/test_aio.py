@@ -118,7 +118,7 @@ def test_a_timeout_ends_its_own_call_only(server: ScriptedServer) -> None:
         for task in slow[1:]:
             with pytest.raises(Timeout):
                 await task
-        assert 0.05 < time.monotonic() - began < 1
+        assert 0.05 < time.monotonic() - began < 5
         assert await db.get("fast", "yes") == "yes"
         for hold in holds:
             hold.release()

@@ -94,6 +94,7 @@ class ScriptedServer:
         self._folder = tempfile.TemporaryDirectory(prefix="sherd-") if kind == "unix" else None
         self._bound: Any = None
         self._listener: socket.socket | None = None
+        self._holder: socket.socket | None = None  # bound and not listening: keeps the port while stopped
         self.start()
 
     @property
@@ -108,16 +109,16 @@ class ScriptedServer:
             listener = socket.socket(socket.AF_UNIX)
             listener.bind(self._bound)
         else:
-            listener = socket.socket(socket.AF_INET)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(self._bound or ("127.0.0.1", 0))
+            listener = _shared_socket(self._bound or ("127.0.0.1", 0))
             self._bound = listener.getsockname()
-        listener.listen(64)
+            if self._holder is None:
+                self._holder = _shared_socket(self._bound)
         self._listener = listener
+        listener.listen(64)
         self._spawn(self._accept, listener)
 
     def stop(self) -> None:
-        """Stop listening and cut every connection."""
+        """Stop listening and cut every connection. A TCP port stays bound, so that nobody else can get it."""
         if self._listener is not None:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)
@@ -132,6 +133,8 @@ class ScriptedServer:
 
     def close(self) -> None:
         self.stop()
+        if self._holder is not None:
+            self._holder.close()
         if self._folder:
             self._folder.cleanup()
 
@@ -245,6 +248,14 @@ class ScriptedServer:
 
     def _do_compact(self) -> dict[str, Any]:
         return {}
+
+
+def _shared_socket(bound: tuple[str, int]) -> socket.socket:
+    sock = socket.socket(socket.AF_INET)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(bound)
+    return sock
 
 
 # Acts
