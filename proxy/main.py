@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 
 from sherd.common.clock import Clock, SystemClock
 from sherd.common.disk import RealDisk
-from sherd.common.logs import configure_logs, event
+from sherd.common.logs import event
 from sherd.common.net.address import parse_address
 from sherd.common.net.loop import loop_factory, loop_name
 from sherd.common.process import die_with_parent
@@ -35,7 +35,6 @@ TICK_IDLE_S = 0.1
 
 def run(config: ProxyConfig) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. Refuses to start with OSError, ConfigError or StoreError."""
-    configure_logs(config.log_level, config.name)
     if config.parent_pid is not None:
         die_with_parent(config.parent_pid)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
