@@ -92,7 +92,8 @@ class LinkProtocol(asyncio.Protocol):
         if not self.greeted.done():
             self.greeted.set_exception(ConnectionResetError("the shard closed the connection"))
             self.greeted.exception()
-        self.closed.set_result(None)
+        if not self.closed.done():  # nobody waits any more once the connector was cancelled
+            self.closed.set_result(None)
 
 
 class Connector:
