@@ -57,6 +57,13 @@ class NvimClient:
         channel.run(None, None)
         return [replies[position] for position in range(len(calls))]
 
+    def close(self) -> None:
+        """pynvim closes its loop before its connection is closed; let that happen first, which stops the loop."""
+        events = self.session.loop
+        events._transport.close()
+        events._loop.run_forever()
+        self.session.close()
+
 
 @contextmanager
 def nvim_client(cluster: Cluster) -> Iterator[NvimClient]:
@@ -64,7 +71,7 @@ def nvim_client(cluster: Cluster) -> Iterator[NvimClient]:
     try:
         yield client
     finally:
-        client.session.close()
+        client.close()
 
 
 def test_aio_msgpack_rpc_single_requests(sherd_cluster: Cluster) -> None:

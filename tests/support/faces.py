@@ -70,5 +70,5 @@ class AsyncFace:
         self._runner.close()
 
 
-FACES = {"sync": SyncFace, "async": AsyncFace}
+FACES: dict[str, type[SyncFace] | type[AsyncFace]] = {"sync": SyncFace, "async": AsyncFace}
 Face = SyncFace | AsyncFace
