@@ -17,6 +17,7 @@ from sherd.shard.lsm.record import RecordBuilder, empty_record, frame_body, term
 from sherd.shard.lsm.record_body import decode_body
 from sherd.shard.lsm.segment import SegmentHeader, SegmentWriter, cut_segment, install_segment, prepare_segment
 from sherd.shard.lsm.segment_reader import Reason, SegmentReader, Verdict
+from sherd.shard.lsm.segment_scan import find_header
 
 pytestmark = pytest.mark.core
 
@@ -243,11 +244,21 @@ def test_old_records_of_a_reused_block_are_not_taken() -> None:  # FAULTS 4
 
 
 def test_a_record_inside_a_value_is_not_taken() -> None:
+    """A value that holds whole records of this very segment, where a search would look for them."""
     data, offsets = five()
     nested = record(3, 2)
-    outer = record(2, 1, value=bytes((-len(b"key0") - 34) % 16) + nested * 3)
-    broken = bytearray(data[: offsets[1]] + outer + record(3, 1))
-    broken[offsets[1] + 100] ^= 1  # in the outer body
+    before_value = 48 + 28 + len(b"\x01\x04key0") + 2
+    outer = record(2, 1, value=bytes(-before_value % 16) + nested * 3)
+    assert find_header(outer, 16, SALT) == before_value + -before_value % 16
+    good = data[: offsets[1]] + outer + record(3, 1)
+    disk = CrashDisk()
+    disk.mkdir("/db")
+    disk.create(PATH).write(good)
+    with SegmentReader.open(disk, PATH) as reader:
+        assert [offset for offset, _ in reader.headers()] == [offsets[0], offsets[1], offsets[1] + len(outer)]
+        assert not reader.covers(2)
+    broken = bytearray(good)
+    broken[offsets[1] + 80] ^= 1  # in the outer body, before the nested records
     found, verdict = read_bytes(bytes(broken))
     assert (found, verdict.reason, verdict.next_valid) == ([1], Reason.BAD_BODY, offsets[1] + len(outer))
     assert not verdict.covered
