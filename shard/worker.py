@@ -39,6 +39,7 @@ from sherd.shard.turn import Turn, gate_slack
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS_MAX = 5.0
+LOOK_SECONDS = 0.002
 COMPILED = type(ReplyGate.reply).__name__ != "function"
 
 
@@ -66,6 +67,8 @@ class Worker:
         self._connections: set[ShardProtocol] = set()
         self._stopping = asyncio.Event()
         self._failure: StoreError | None = None
+        self._segment = 0
+        self._look_at = 0.0
 
     async def serve(self) -> int:
         """Serve until told to stop; 0 after a clean close, 1 when the shard was poisoned."""
@@ -113,6 +116,13 @@ class Worker:
         return 0 if self._failure is None else 1
 
     def _after_commit(self) -> None:
+        """Look at background work and back-pressure: at once after a roll of the log, else every few milliseconds."""
+        now = self._loop.time()
+        segment = self.engine.wal.number
+        if segment == self._segment and now < self._look_at:
+            return
+        self._segment = segment
+        self._look_at = now + LOOK_SECONDS
         self._background.poke()
         pressure = self.engine.pressure()
         self._background.set_pressed(pressure.delay_seconds > 0)
