@@ -114,7 +114,7 @@ class Commands:
     def delete(
         self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool | None = None
     ) -> Request[Any]:
-        """Remove a key; the result says whether it was there, or is the old value with ``return_value``."""
+        """Remove a key; the result says whether it was there; with ``return_value`` it is the old value or None."""
         options = _write_options(None, if_version, sync)
         if return_value:
             options = {**(options or {}), "return": True}
@@ -245,7 +245,7 @@ class Commands:
         return [self._read_one(None, meta, one) for one in result]
 
     def _read_deleted(self, result: Any) -> Any:
-        return False if result is False else self._codec.read_value(result)
+        return None if result is None else self._codec.read_value(result)
 
     def _read_page(self, keys_only: bool, result: Any) -> Page:
         rows, cursor = result

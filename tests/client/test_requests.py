@@ -110,6 +110,7 @@ def test_reading() -> None:
     assert plain.get("k", "none", meta=True).read(None) == "none"
     assert plain.get("k", meta=True).read([5, 77, 1.5]) == Versioned(5, 77, 1.5)
     assert plain.mget(["a", "b"], meta=True).read([None, [1, 2, None]]) == [None, Versioned(1, 2, None)]
+    assert plain.delete("k", return_value=True).read(None) is None
     assert plain.delete("k", return_value=True).read(False) is False
     assert plain.delete("k", return_value=True).read({"old": 1}) == {"old": 1}
     page = plain.scan_first(None, None).read([[[b"a", 1], [b"b", 2]], b"cursor"])

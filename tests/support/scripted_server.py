@@ -202,8 +202,8 @@ class ScriptedServer:
     def _do_delete(self, key: bytes, options: dict[str, Any] | None = None) -> Any:
         self._check_version(key, options)
         entry = self.data.pop(key, None)
-        if entry is not None and (options or {}).get("return"):
-            return entry[0]
+        if (options or {}).get("return"):
+            return None if entry is None else entry[0]
         return entry is not None
 
     def _do_mget(self, keys: list[bytes], options: dict[str, Any] | None = None) -> list[Any]:
