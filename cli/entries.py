@@ -135,6 +135,11 @@ def _parse_page(result: bytes) -> tuple[list[Row], bytes | None]:
     return rows, reader.unpack()
 
 
-def key_argument(text: str | None) -> bytes | None:
+def key_argument(text: str) -> bytes:
     """The bytes of a key as typed; those that are not UTF-8 come through as they are."""
+    return os.fsencode(text)
+
+
+def bound_argument(text: str | None) -> bytes | None:
+    """A bound or prefix as typed; an empty one is none."""
     return os.fsencode(text) if text else None

@@ -5,7 +5,7 @@ import sys
 import click
 from tqdm import tqdm
 
-from sherd.cli.entries import Range, key_argument
+from sherd.cli.entries import Range, bound_argument
 from sherd.cli.json_lines import encode_line
 from sherd.cli.opening import source_of
 from sherd.cli.ranges import range_arguments
@@ -22,7 +22,7 @@ def export_command(start: str | None, end: str | None, prefix: str | None, conne
     Each page is read at one point in time; writes that go on meanwhile may or may not be in it. Versions and times to
     live are not exported.
     """
-    range_ = Range(key_argument(start), key_argument(end), key_argument(prefix))
+    range_ = Range(bound_argument(start), bound_argument(end), bound_argument(prefix))
     on_terminal = sys.stderr.isatty()
     total = None
     if on_terminal:

@@ -4,7 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Never
 
 import click
 from tqdm import tqdm
@@ -118,7 +118,7 @@ def _open(file: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _progress(stream: BinaryIO) -> "tqdm[None]":
+def _progress(stream: BinaryIO) -> "tqdm[Never]":
     """A bar over the file's bytes, on a terminal."""
     total: int | None = None
     with contextlib.suppress(OSError, ValueError):

@@ -26,7 +26,7 @@ def compact_command(connect: str, data: str | None) -> int:
 
 def _force(what: str, connect: str, data: str | None) -> int:
     start = time.monotonic()
-    with open_target(connect, data) as target:
+    with open_target(connect, data, writing=True) as target:
         report = target.flush() if what == "flush" else target.compact()
     for line in report_lines(report):
         click.echo(line)

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import click
 
-from sherd.cli.entries import Range, key_argument
+from sherd.cli.entries import Range, bound_argument
 from sherd.cli.json_lines import encode_line
 from sherd.cli.opening import source_of
 from sherd.cli.target import open_target, target_options
@@ -40,7 +40,7 @@ def scan_command(
     data: str | None,
 ) -> int:
     """Print the entries from START (included) to END (excluded) in key order, as JSON Lines."""
-    range_ = Range(key_argument(start), key_argument(end), key_argument(prefix), reverse, limit)
+    range_ = Range(bound_argument(start), bound_argument(end), bound_argument(prefix), reverse, limit)
     if keys_only:
         with open_target(connect, data) as target:
             for key in target.scan(
@@ -61,5 +61,5 @@ def scan_command(
 def count_command(start: str | None, end: str | None, prefix: str | None, connect: str, data: str | None) -> int:
     """Print how many keys there are from START (included) to END (excluded)."""
     with open_target(connect, data) as target:
-        click.echo(target.count(key_argument(start), key_argument(end), prefix=key_argument(prefix)))
+        click.echo(target.count(bound_argument(start), bound_argument(end), prefix=bound_argument(prefix)))
     return ExitCode.OK

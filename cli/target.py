@@ -37,7 +37,7 @@ def target_options(command: F) -> F:
     return connect_option(data(command))
 
 
-def open_target(connect: str, data: str | None) -> "Client | Store":
+def open_target(connect: str, data: str | None, *, writing: bool = False) -> "Client | Store":
     """A client of the cluster or the directory's store, with the same methods; to be used in ``with``."""
     if data is None:
         from sherd.client.sync import Client
@@ -45,13 +45,19 @@ def open_target(connect: str, data: str | None) -> "Client | Store":
         return Client(connect)
     from sherd.shard.lsm.store import Store
 
-    check_store_directory(data)
-    return Store.open(data)
+    check_store_directory(data, writing=writing)
+    return Store.open(data, create=False, read_only=not writing)
 
 
-def check_store_directory(path: str) -> None:
-    """Refuse what is no engine's directory: a command line must not make one by a typing error."""
+def check_store_directory(path: str, *, writing: bool = False) -> None:
+    """Refuse what is no engine's directory, and writing to a shard of a cluster: only the cluster knows which keys are
+    the shard's, and which term it is in."""
     if os.path.exists(os.path.join(path, "topology.json")):
         raise ConfigError(f"{path} is a cluster's directory; name one of its shards, such as {path}/shard-1")
     if not os.path.exists(os.path.join(path, "MANIFEST")):
         raise StoreFormat(f"{path} is not the directory of a Store or of a shard: it has no MANIFEST")
+    cluster = os.path.dirname(os.path.abspath(path))
+    if writing and os.path.exists(os.path.join(cluster, "topology.json")):
+        raise ConfigError(
+            f"{path} is a shard of the cluster in {cluster}: start that with `sherd up` and use --connect"
+        )

@@ -120,3 +120,10 @@ def await_death(pid: int) -> None:
         assert poll.poll(PATIENCE_SECONDS * 1000), f"process {pid} still lives"
     finally:
         os.close(handle)
+
+
+def real_up(data: Path, **flags: object) -> UpProcess:
+    """``sherd up`` on a free port."""
+    options = {"data": data, "listen": "127.0.0.1:0", **flags}
+    command = [sys.executable, "-P", "-m", "sherd.cli.main", "up"]
+    return UpProcess(command + [f"--{name.replace('_', '-')}={value}" for name, value in options.items()])
