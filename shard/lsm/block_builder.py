@@ -95,10 +95,12 @@ class BlockBuilder:
 
     @cython.ccall
     def add(
-        self, key: bytes, lsn: cython.ulonglong, kind: cython.uint, expiry_ms: cython.ulonglong, value: bytes
+        self, key: bytes, lsn: cython.ulonglong, kind: cython.uint, expiry_ms: cython.ulonglong, value: bytes | None
     ) -> None:
         """Append one entry; the value of a tombstone is ignored. ValueError if it can not be told in a block."""
-        self.add_slice(key, lsn, kind, expiry_ms, value, 0, 0 if value is None else len(value))
+        if value is None:
+            value = b""
+        self.add_slice(key, lsn, kind, expiry_ms, value, 0, len(value))
 
     @cython.cfunc
     def add_slice(

@@ -115,10 +115,13 @@ class _Outputs:
 
 def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> FlushResult:
     memtable = Memtable()
+    last_lsn = max(0, job.first_lsn - 1)
     next_lsn = job.first_lsn
-    logged_ms = read_bytes = last_lsn = 0
+    logged_ms = read_bytes = 0
+    where = directory
     for number in job.segments:
         with SegmentReader.open(disk, f"{directory}/{segment_name(number)}", number) as reader:
+            where = reader.path
             for offset, header, body in reader.records(next_lsn):
                 if last_lsn >= job.end_lsn and header.last_lsn > job.end_lsn:
                     break
@@ -126,6 +129,7 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> Flus
                     _, time_ms = replay_body(body, memtable)
                 except Corruption as error:
                     raise Corruption(f"{reader.path} offset {offset}: {error.message}") from error
+                where = f"{reader.path} offset {offset}"
                 last_lsn = max(last_lsn, header.last_lsn)
                 next_lsn = last_lsn + 1
                 logged_ms = max(logged_ms, time_ms)
@@ -137,10 +141,7 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> Flus
                     f"before LSN {job.end_lsn} that is to be flushed"
                 )
     if last_lsn != job.end_lsn:
-        raise Corruption(
-            f"{directory}: log segments {', '.join(map(str, job.segments))} end at LSN {last_lsn}, "
-            f"where LSN {job.end_lsn} was to be flushed"
-        )
+        raise Corruption(f"{where}: the last record ends at LSN {last_lsn}, where {job.end_lsn} was to be flushed")
     merged = MergeCursor(memtable.cursors())
     merged.seek_first()
     return FlushResult(job.id, outputs.write(merged, job.table_bytes), logged_ms, read_bytes)

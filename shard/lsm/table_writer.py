@@ -85,13 +85,15 @@ class TableWriter:
 
     @cython.ccall
     def add(
-        self, key: bytes, lsn: cython.ulonglong, kind: cython.uint, expiry_ms: cython.ulonglong, value: bytes
+        self, key: bytes, lsn: cython.ulonglong, kind: cython.uint, expiry_ms: cython.ulonglong, value: bytes | None
     ) -> None:
         """Append an entry whose key sorts after all before it (else ValueError). The value of a tombstone is ignored.
 
         OSError if the file can not be written; it is then of no use.
         """
-        self._add(key, lsn, kind, expiry_ms, value, 0, 0 if value is None else len(value))
+        if value is None:
+            value = b""
+        self._add(key, lsn, kind, expiry_ms, value, 0, len(value))
 
     @cython.ccall
     def add_cursor(self, cursor: Cursor) -> None:
