@@ -34,10 +34,10 @@ def plan_batch(
     A put answers its version, a delete whether the key existed; a delete of what holds no value is not staged. Conflict
     names the operation by ``index``.
     """
-    answers: list = []
-    kept: list = []
-    pending: dict = {}  # key -> (its live version or 0, whether anything but a tombstone is stored)
-    op: tuple
+    answers: list = []  # type: ignore[type-arg]
+    kept: list = []  # type: ignore[type-arg]
+    pending: dict = {}  # type: ignore[type-arg]  # key -> (its live version or 0, whether anything but a tombstone is stored)
+    op: tuple  # type: ignore[type-arg]
     key: bytes
     live_lsn: cython.ulonglong
     stored: cython.bint
@@ -68,7 +68,7 @@ def plan_batch(
 
 
 @cython.cfunc
-def _present(entry: Entry | None, now_ms: cython.ulonglong) -> tuple:
+def _present(entry: Entry | None, now_ms: cython.ulonglong) -> tuple:  # type: ignore[type-arg]
     """(live version or 0, whether anything but a tombstone is stored)."""
     if entry is None or entry.kind == KIND_DELETE:
         return (0, False)

@@ -30,6 +30,7 @@ from sherd.shard.lsm.scan import Page, PageRequest, count_page, scan_page
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.snapshot import Snapshot, sources_cursor
 from sherd.shard.lsm.status import Counters, status
+from sherd.shard.lsm.steps import Steps, run_steps
 from sherd.shard.lsm.upkeep import Upkeep
 from sherd.shard.lsm.wal import SyncTicket
 
@@ -119,10 +120,13 @@ class Engine:
         StoreFull, StoreCorrupt (refused; names file and offset), else StoreError.
         """
         time = ShardTime(clock)
-        opened = open_directory(
-            directory, options, disk, time, random, term=term, read_only=read_only, create=create
-        )
+        opened = open_directory(directory, options, disk, time, random, term=term, read_only=read_only, create=create)
         return cls(directory, options, disk, clock, random, time, opened)
+
+    def check(self) -> None:
+        """Raises StorePoisoned or StoreClosed if that is the state."""
+        if self._down is not None:
+            raise self._refusal()
 
     # -- points ------------------------------------------------------------------------------------------------------
 
@@ -130,7 +134,7 @@ class Engine:
     def find(self, key: bytes) -> Entry | None:
         """What the store holds for ``key``, tombstones and expired entries too; None if it never heard of it.
 
-        Raises Corruption for a damaged block, StoreCorrupt for a damaged table.
+        Raises Corruption for a damaged block or table.
         """
         if self._down is not None:
             raise self._refusal()
@@ -145,7 +149,8 @@ class Engine:
                 self.seen_lsn = entry.lsn
                 return entry
         self.seen_lsn = 0
-        return self._version.find(key, xxh3_64_intdigest(key))
+        found: Entry | None = self._version.find(key, xxh3_64_intdigest(key))
+        return found
 
     @cython.ccall
     def get(self, key: bytes) -> Entry | None:
@@ -193,14 +198,14 @@ class Engine:
         return live
 
     @cython.ccall
-    def batch(self, ops: list) -> list:
+    def batch(self, ops: list) -> list:  # type: ignore[type-arg]
         """Stage all of ``ops`` or none: (kind, key, value or None, expiry_ms, if_version or -1) each.
 
         Returns a version for each put and, for each delete, whether the key existed. Conditions see the operations
         before them. Conflict's details carry ``version`` and the ``index`` of the operation. Raises as ``put`` does.
         """
         needed: cython.Py_ssize_t = STAGE_OVERHEAD_BYTES
-        op: tuple
+        op: tuple  # type: ignore[type-arg]
         for op in ops:
             needed += len(op[1]) + (len(op[2]) if op[2] is not None else 0) + OP_OVERHEAD_BYTES
         self._make_room(needed)
@@ -227,7 +232,7 @@ class Engine:
         if kind == KIND_DELETE:
             lsn = self._builder.append_delete(key)
         else:
-            lsn = self._builder.append_put(key, value, expiry_ms)
+            lsn = self._builder.append_put(key, b"" if value is None else value, expiry_ms)
         self._active.insert(key, make_entry(lsn, kind, expiry_ms, value))
         self.last_lsn = lsn
         self.staged = True
@@ -253,6 +258,8 @@ class Engine:
         if self.wal is None:
             raise StoreReadOnly(f"{self.directory} was opened to be read only")
         if len(self.upkeep.waiting) >= FROZEN_MEMTABLES_MAX:
+            if self.upkeep.disk_full:
+                raise StoreFull(f"no room on the disk to flush {self.directory}")
             raise Overloaded("memory waits for its flush; retry with backoff")
         try:
             self.wal.prepare(needed)
@@ -270,7 +277,7 @@ class Engine:
         """Write everything staged to the log, with one write. A failure is final: StorePoisoned, now and ever after."""
         if self._down is not None:
             raise self._refusal()
-        if not self.staged:
+        if not self.staged or self.wal is None:
             return
         time_ms = self.time.now_ms()
         try:
@@ -297,6 +304,8 @@ class Engine:
             raise self._refusal()
         if error is not None:
             raise self._poison(error, "fsync of the log") from error
+        if self.wal is None:
+            raise ValueError("a store opened to be read only has no tickets")
         self.wal.end(ticket)
         self.synced_lsn = self.wal.synced_lsn
 
@@ -349,7 +358,9 @@ class Engine:
         request = PageRequest(start, end, reverse, limit, bytes_max, keys_only, meta, examine_max)
         return scan_page(self.cursor(), request, self.time.now_ms())
 
-    def count_page(self, start: bytes | None, end: bytes | None, examine_max: int = 1 << 40) -> tuple[int, bytes | None]:
+    def count_page(
+        self, start: bytes | None, end: bytes | None, examine_max: int = 1 << 40
+    ) -> tuple[int, bytes | None]:
         """(live keys, where to go on or None): looks at up to ``examine_max`` entries, tombstones included."""
         if self._down is not None:
             raise self._refusal()
@@ -372,6 +383,21 @@ class Engine:
 
     # -- background work ---------------------------------------------------------------------------------------------
 
+    @property
+    def segment(self) -> int:
+        """Number of the log segment being written, 0 if read only; when it changes, jobs are due."""
+        return self.wal.number if self.wal is not None else 0
+
+    @property
+    def frozen_memtables(self) -> int:
+        """How many memtables wait for their flush."""
+        return len(self.upkeep.waiting)
+
+    @property
+    def unflushed_segments(self) -> int:
+        """How many log segments a recovery would replay beside the one being written."""
+        return sum(len(frozen.segments) for frozen in self.upkeep.waiting)
+
     def next_job(self, at_rest: bool = False) -> Any:
         """A job to run now (see ``jobs.run_job``), or None. ``at_rest``: also what only tidies up an idle store.
 
@@ -391,9 +417,16 @@ class Engine:
 
     def install(self, job: Any, result: Any) -> None:
         """Put the files that ``job`` made in their place. StorePoisoned if that fails halfway."""
+        run_steps(self.installing(job, result))
+
+    def installing(self, job: Any, result: Any) -> Steps[None]:
+        """``install`` in steps, for a caller whose loop must not wait for the disk: one at a time, to the end."""
         if self._down is not None:
             raise self._refusal()
-        self._guard(self.upkeep.install, job, result)
+        try:
+            yield from self.upkeep.installing(job, result)
+        except (OSError, StorePoisoned) as error:
+            raise self._poison(error, "installing a job's files") from error
         self._refresh()
 
     def job_failed(self, job: Any, error: Exception) -> None:
@@ -451,7 +484,8 @@ class Engine:
 
     def _refusal(self) -> StoreError:
         """Why nothing is answered, as a fresh exception."""
-        return type(self._down)(str(self._down))
+        down: StoreError = self._down or StoreClosed(f"{self.directory} is closed")
+        return type(down)(str(down))
 
     def _poison(self, error: Exception, doing: str) -> StorePoisoned:
         """Answer nothing from now on. Returns what to raise."""

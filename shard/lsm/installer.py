@@ -17,6 +17,7 @@ from sherd.shard.lsm.cache import BlockCache
 from sherd.shard.lsm.format import segment_name, table_name
 from sherd.shard.lsm.manifest import Manifest, TableMeta, read_manifest, write_manifest
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.steps import Steps, run_steps
 from sherd.shard.lsm.table_cache import TableCache, TableHandle
 from sherd.shard.lsm.version import LEVELS, Version
 
@@ -64,9 +65,13 @@ class Installer:
         StoreFull if the disk has no room, with everything as before; StorePoisoned for any other failure, for then it
         is not known which MANIFEST a power cut would leave.
         """
+        run_steps(self.writing(**changes))
+
+    def writing(self, **changes: Any) -> Steps[None]:
+        """``write`` in steps."""
         manifest = replace(self.manifest, next_file=self._next_file, **changes)
         try:
-            write_manifest(self._disk, self._directory, manifest)
+            yield lambda: write_manifest(self._disk, self._directory, manifest)
         except OSError as error:
             if error.errno in NO_ROOM and read_manifest(self._disk, self._directory) == self.manifest:
                 raise StoreFull(f"no room on the disk for the MANIFEST in {self._directory}") from error
@@ -74,13 +79,21 @@ class Installer:
         self.manifest = manifest
 
     def name_tables(self, temporaries: Sequence[str], numbers: Sequence[int]) -> None:
+        """``naming_tables``, here and now."""
+        run_steps(self.naming_tables(temporaries, numbers))
+
+    def naming_tables(self, temporaries: Sequence[str], numbers: Sequence[int]) -> Steps[None]:
         """Give finished tables (``temporaries`` are file names) their names, durably. Raises as ``write`` does."""
-        done = []
-        try:
+        done: list[str] = []
+
+        def rename_all() -> None:
             for temporary, number in zip(temporaries, numbers, strict=True):
                 self._disk.rename(f"{self._directory}/{temporary}", f"{self._directory}/{table_name(number)}")
                 done.append(table_name(number))
             self._disk.sync_dir(self._directory)
+
+        try:
+            yield rename_all
         except OSError as error:
             if error.errno in NO_ROOM:
                 self.discard([*done, *temporaries[len(done) :]])
@@ -88,6 +101,10 @@ class Installer:
             raise StorePoisoned(f"a new table in {self._directory} could not be named: {error}") from error
 
     def replace_tables(self, removed: Iterable[int], added: Sequence[TableMeta], **changes: Any) -> None:
+        """``replacing_tables``, here and now."""
+        run_steps(self.replacing_tables(removed, added, **changes))
+
+    def replacing_tables(self, removed: Iterable[int], added: Sequence[TableMeta], **changes: Any) -> Steps[None]:
         """Take ``removed`` out of the current version and put ``added`` (already named) in, durably.
 
         A table in both moves to another level. Raises as ``write`` does; after StoreFull the added ones are unlinked.
@@ -98,13 +115,15 @@ class Installer:
             (*kept, *added), key=lambda meta: (meta.level, meta.number if meta.level == 0 else 0, meta.smallest)
         )
         try:
-            self.write(tables=tuple(metas), **changes)
+            yield from self.writing(tables=tuple(metas), **changes)
         except StoreFull:
             self.discard(table_name(meta.number) for meta in added if meta.number not in gone)
             raise
         old, self.version = self.version, self._build(metas)
         self.version.pin()
-        self.release(old)
+        unheld = self._let_go(old)
+        if unheld:
+            yield lambda: self.discard(unheld)
 
     def pin(self) -> Version:
         """The current version, whose files stay until it is released."""
@@ -113,10 +132,16 @@ class Installer:
 
     def release(self, version: Version) -> None:
         """Let go of a pinned version, and of files that nobody holds any more."""
+        self.discard(self._let_go(version))
+
+    def _let_go(self, version: Version) -> list[str]:
+        """Unpin a version; the names of the files that nobody holds any more."""
+        names = []
         for handle in version.unpin():
             self.tables.forget(handle)
             del self._handles[handle.meta.number]
-            self.discard([table_name(handle.meta.number)])
+            names.append(table_name(handle.meta.number))
+        return names
 
     def drop_segments(self, numbers: Iterable[int]) -> None:
         """Unlink log segments that the MANIFEST no longer needs."""

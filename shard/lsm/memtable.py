@@ -36,13 +36,13 @@ class Memtable:
     """Entries by key. ``first_lsn`` and ``last_lsn`` are of the first and last operation taken (0 while empty)."""
 
     def __init__(self) -> None:
-        self.entries = {}
+        self.entries: dict[bytes, Entry] = {}
         self.memory_bytes = 0
         self.tombstones = 0
         self.first_lsn = 0
         self.last_lsn = 0
-        self._runs = []
-        self._unsorted = []
+        self._runs: list[list[bytes]] = []
+        self._unsorted: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -55,7 +55,7 @@ class Memtable:
     @cython.ccall
     def insert(self, key: bytes, entry: Entry) -> None:
         """Take an entry, which must be newer than the one its key has."""
-        entries: dict = self.entries
+        entries: dict = self.entries  # type: ignore[type-arg]
         old: Entry | None = entries.get(key)
         if old is None:
             self._unsorted.append(key)
@@ -75,7 +75,7 @@ class Memtable:
         self.last_lsn = entry.lsn
 
     @cython.ccall
-    def cursors(self) -> list:
+    def cursors(self) -> list:  # type: ignore[type-arg]
         """Cursors that together walk every key once: one per sorted run. They hold until the next insert."""
         if self._unsorted:
             self._sort()
@@ -84,10 +84,10 @@ class Memtable:
     @cython.cfunc
     def _sort(self) -> None:
         """Make the unsorted rest a run. Sorting two joined runs is one linear merge (timsort finds them)."""
-        run: list = self._unsorted
+        run: list = self._unsorted  # type: ignore[type-arg]
         self._unsorted = []
         run.sort()
-        runs: list = self._runs
+        runs: list = self._runs  # type: ignore[type-arg]
         while runs and len(runs[len(runs) - 1]) < 2 * len(run):
             run = runs.pop() + run
             run.sort()
@@ -112,7 +112,7 @@ class Memtable:
 class RunCursor(Cursor):
     """Walks one sorted run of a memtable's keys."""
 
-    def __init__(self, entries: dict, run: list) -> None:
+    def __init__(self, entries: dict[bytes, Entry], run: list[bytes]) -> None:
         super().__init__()
         self._entries = entries
         self._run = run

@@ -34,7 +34,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def _as_store_errors(directory: str) -> Iterator[None]:
+def as_store_errors(directory: str) -> Iterator[None]:
     """What the operating system refuses, as what it means for the directory."""
     try:
         yield
@@ -62,13 +62,13 @@ def open_directory(
     create: bool,
 ) -> Opened:
     """Lock, recover and start ``directory``. Raises the StoreError that says what is wrong, and leaves it unlocked."""
-    with _as_store_errors(directory):
+    with as_store_errors(directory):
         if create and not read_only:
             _make_directory(disk, directory)
         _check_ours(disk, directory)
-        lock = _lock(disk, directory, read_only)
+        lock = lock_directory(disk, directory, read_only)
     try:
-        with _as_store_errors(directory):
+        with as_store_errors(directory):
             if read_only:
                 return _open_to_read(directory, options, disk, time, lock)
             return _start(directory, options, disk, time, random, term, lock, create)
@@ -97,7 +97,7 @@ def _check_ours(disk: Disk, directory: str) -> None:
         raise StoreFormat(f"{directory} is not a store of Sherd, and not empty: it holds {foreign[0]}")
 
 
-def _lock(disk: Disk, directory: str, read_only: bool) -> Lock | None:
+def lock_directory(disk: Disk, directory: str, read_only: bool) -> Lock | None:
     """The directory's LOCK; a reader without permission to take it goes on without."""
     try:
         return disk.lock(f"{directory}/{LOCK_NAME}")

@@ -118,3 +118,5 @@ _RANGES: Final = (
     ("open_files_max", 4, 1_000_000),
     ("value_separation_bytes", 1 * KIB, 64 * MIB),
 )
+
+DEFAULTS: Final = EngineOptions()

@@ -29,7 +29,7 @@ class Page(NamedTuple):
     """
 
     rows: bytes
-    count: int
+    count: int  # type: ignore[assignment]
     resume: bytes | None
 
 

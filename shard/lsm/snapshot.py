@@ -5,6 +5,7 @@ disk (tables that compaction has replaced since), so close them.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from xxhash import xxh3_64_intdigest
@@ -15,12 +16,17 @@ from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.level_cursor import LevelCursor
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.merge import MergeCursor
-from sherd.shard.lsm.scan import Page, PageRequest, scan_page
+from sherd.shard.lsm.scan import Page, PageRequest, count_page, scan_page
+from sherd.shard.lsm.table_cache import TableHandle
 from sherd.shard.lsm.version import Version
 
 if TYPE_CHECKING:
     from sherd.shard.lsm.installer import Installer
     from sherd.shard.lsm.shard_time import ShardTime
+
+
+def _table_cursor(level: tuple[TableHandle, ...], at: int) -> Cursor:
+    return level[at].table().cursor()
 
 
 def sources_cursor(memtables: Sequence[Memtable], version: Version) -> Cursor:
@@ -33,7 +39,7 @@ def sources_cursor(memtables: Sequence[Memtable], version: Version) -> Cursor:
     for level in version.levels[1:]:
         if level:
             ranges = [(handle.smallest, handle.largest) for handle in level]
-            cursors.append(LevelCursor(ranges, lambda at, level=level: level[at].table().cursor()))
+            cursors.append(LevelCursor(ranges, partial(_table_cursor, level)))
     return cursors[0] if len(cursors) == 1 else MergeCursor(cursors)
 
 
@@ -70,6 +76,11 @@ class Snapshot:
     def scan_page(self, request: PageRequest) -> Page:
         """A page of the live entries; see ``scan.Page``."""
         return scan_page(self.cursor(), request, self.time_ms)
+
+    def count(self, start: bytes | None, end: bytes | None) -> int:
+        """The live keys of a range."""
+        count, _ = count_page(self.cursor(), start, end, 1 << 60, self.time_ms)
+        return count
 
     def close(self) -> None:
         """Let go of memory and files. Harmless when repeated."""

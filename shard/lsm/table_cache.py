@@ -46,7 +46,7 @@ class TableHandle:
         if not self._held:
             self._cache.hold(self)
         self._used = True
-        return self._table
+        return self._table  # type: ignore[return-value]  # held tables are open
 
     def describe(self, meta: TableMeta) -> None:
         """The table is now in the level that ``meta`` says; nothing else about it changes."""
@@ -99,7 +99,8 @@ class TableCache:
             self._ring.append(handle)
         else:
             handle._held = False
-            handle._table.release()
+            if handle._table is not None:
+                handle._table.release()
 
     def forget(self, handle: TableHandle) -> None:
         """Close a table for good and give back its memory; before its file is unlinked."""

@@ -34,6 +34,7 @@ from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
 from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, pressure
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
+from sherd.shard.lsm.steps import Steps, run_steps
 from sherd.shard.lsm.wal import Wal
 
 log = logging.getLogger("lsm")
@@ -93,6 +94,7 @@ class Upkeep:
         self._directory = directory
         self._incarnation = random(8).hex()
         self._job_id = 0
+        self._installing = False
         self._short = _Lane(clock)  # flush and prepare
         self._long = _Lane(clock)  # compaction
         self._flush_lsn = 0  # requested up to here
@@ -102,6 +104,7 @@ class Upkeep:
         self._compact_floor = 0  # the level it has come to
         self._compact_before_number = 0  # tables from here on are its own work
         self._levels: Levels = ()
+        self.disk_full = False  # the last flush or preparation failed for want of room
         self._pending_bytes = 0
         self.waiting = waiting
         self._measure()
@@ -118,6 +121,8 @@ class Upkeep:
 
     def next_job(self, at_rest: bool, active: Memtable) -> Job | None:
         """The most urgent job that may go out now; ``active`` is the engine's memtable."""
+        if self._installing:
+            return None  # what to do next is known when that is in place
         if self._short.open:
             self._short.job = self._next_short()
             if self._short.job is not None:
@@ -135,7 +140,7 @@ class Upkeep:
             number = self._installer.next_number()
             return PrepareJob(self._next_id(), self._incarnation, number, wal.capacity, wal.salt_bits())
         while self.waiting and not len(self.waiting[0].memtable):
-            self._flushed((), self.waiting[0].logged_ms)
+            run_steps(self._flushed((), self.waiting[0].logged_ms))
         if not self.waiting:
             return None
         frozen = self.waiting[0]
@@ -189,16 +194,23 @@ class Upkeep:
 
     # -- results -----------------------------------------------------------------------------------------------------
 
-    def install(self, job: Job, result: JobResult) -> None:
+    def installing(self, job: Job, result: JobResult) -> Steps[None]:
         """Put the outputs of a finished job in place. StoreFull counts as a failed job; StorePoisoned is final."""
         lane = self._lane(job)
-        if lane.job is not job:
-            raise ValueError("this job is not out")
+        if lane.job is not job or self._installing:
+            raise ValueError("this job is not out, or another is being installed")
+        self._installing = True
+        try:
+            yield from self._install(job, result, lane)
+        finally:
+            self._installing = False
+
+    def _install(self, job: Job, result: JobResult, lane: _Lane) -> Steps[None]:
         try:
             if isinstance(job, FlushJob) and isinstance(result, FlushResult):
-                self._flushed(result.tables, result.logged_ms)
+                yield from self._flushed(result.tables, result.logged_ms)
             elif isinstance(job, CompactJob) and isinstance(result, CompactResult):
-                self._compacted_tables(job, result)
+                yield from self._compacted_tables(job, result)
             elif isinstance(job, PrepareJob) and isinstance(result, PrepareResult) and self._wal is not None:
                 self._wal.adopt(job.number, f"{self._directory}/{result.temporary}")
             else:
@@ -207,6 +219,8 @@ class Upkeep:
             self.failed(job, error)
             return
         lane.done()
+        if lane is self._short:
+            self.disk_full = False
 
     def failed(self, job: Job, error: Exception) -> None:
         """A job was not done."""
@@ -214,18 +228,20 @@ class Upkeep:
         self._counters.job_failed(error)
         self._installer.discard(temporaries_of(job, self._disk.listdir(self._directory)))
         self._lane(job).failed()
+        if not isinstance(job, CompactJob):
+            self.disk_full = isinstance(error, StoreFull)
 
     def _lane(self, job: Job) -> _Lane:
         return self._long if isinstance(job, CompactJob) else self._short
 
-    def _flushed(self, outputs: tuple[OutputTable, ...], logged_ms: int) -> None:
+    def _flushed(self, outputs: tuple[OutputTable, ...], logged_ms: int) -> Steps[None]:
         """The oldest waiting memtable is in these tables: the log begins with what follows it."""
         frozen = self.waiting[0]
-        added = self._named(outputs, 0)
+        added = yield from self._named(outputs, 0)
         following = [number for later in self.waiting[1:] for number in later.segments]
         first = following[0] if following else self._wal_number()
         manifest = self._installer.manifest
-        self._installer.replace_tables(
+        yield from self._installer.replacing_tables(
             (),
             added,
             first_segment=first,
@@ -234,13 +250,13 @@ class Upkeep:
             logged_ms=max(manifest.logged_ms, logged_ms),
         )
         del self.waiting[0]
-        self._installer.drop_segments(frozen.segments)
+        yield lambda: self._installer.drop_segments(frozen.segments)
         self._counters.flushed(sum(table.bytes for table in added))
         self._measure()
 
-    def _compacted_tables(self, job: CompactJob, result: CompactResult) -> None:
-        added = self._named(result.tables, job.output_level)
-        self._installer.replace_tables([table.number for table in job.inputs], added)
+    def _compacted_tables(self, job: CompactJob, result: CompactResult) -> Steps[None]:
+        added = yield from self._named(result.tables, job.output_level)
+        yield from self._installer.replacing_tables([table.number for table in job.inputs], added)
         self._counters.compacted(result.read_bytes, sum(table.bytes for table in added))
         self._measure()
 
@@ -250,9 +266,9 @@ class Upkeep:
         self._installer.replace_tables([table.number for table in picked.upper], moved)
         self._measure()
 
-    def _named(self, outputs: tuple[OutputTable, ...], level: int) -> list[TableMeta]:
+    def _named(self, outputs: tuple[OutputTable, ...], level: int) -> Steps[list[TableMeta]]:
         numbers = [self._installer.next_number() for _ in outputs]
-        self._installer.name_tables([output.temporary for output in outputs], numbers)
+        yield from self._installer.naming_tables([output.temporary for output in outputs], numbers)
         return [output.meta(number, level) for output, number in zip(outputs, numbers, strict=True)]
 
     def _wal_number(self) -> int:

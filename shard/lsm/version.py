@@ -28,7 +28,7 @@ LEVELS = 7
 
 
 @cython.cfunc
-def _first_reaching(handles: tuple, key: bytes) -> cython.Py_ssize_t:
+def _first_reaching(handles: tuple[TableHandle, ...], key: bytes) -> cython.Py_ssize_t:
     """Position of the first of the sorted tables whose largest key is not below ``key``."""
     low: cython.Py_ssize_t = 0
     high: cython.Py_ssize_t = len(handles)
@@ -69,7 +69,7 @@ class Version:
                 entry = table.get(key, key_hash)
                 if entry is not None:
                     return entry
-        level: tuple
+        level: tuple[TableHandle, ...]
         at: cython.Py_ssize_t
         for level in self._sorted_levels:
             at = _first_reaching(level, key)

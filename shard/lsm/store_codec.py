@@ -1,0 +1,156 @@
+"""Arguments and results of a Store as the engine has them: keys as bytes, values as the MessagePack they are stored in.
+
+What is accepted and how it comes back is the same as for the clients (``common/codec.py``), limit for limit.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgpack
+
+from sherd.common.codec import Codec, Encoder, Key
+from sherd.common.errors import BadRequest, TooLarge
+from sherd.common.limits import KEYS_PER_REQUEST_MAX, VALUE_NESTING_MAX, Limits
+from sherd.shard.lsm.batch import ANY_VERSION
+from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+
+BatchOp = Sequence[Any]
+"""``("put", key, value[, {"ttl": seconds, "if_version": n}])`` or ``("delete", key[, {"if_version": n}])``."""
+
+_VERSION_MAX: Final = 2**64 - 1
+_OPTIONS: Final = {"put": ("ttl", "if_version"), "delete": ("if_version",)}
+_UNPACK: Final[dict[str, Any]] = {"raw": False, "strict_map_key": False, "unicode_errors": "surrogateescape"}
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """The first key after all that start with ``prefix``; None if there is none (only 0xff bytes)."""
+    head = prefix.rstrip(b"\xff")
+    return head[:-1] + bytes((head[-1] + 1,)) if head else None
+
+
+def _nesting(value: Any, room: int) -> bool:
+    """Whether containers nest no deeper than ``room``."""
+    if isinstance(value, Mapping):
+        return room > 0 and all(_nesting(key, room - 1) and _nesting(item, room - 1) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return room > 0 and all(_nesting(item, room - 1) for item in value)
+    return True
+
+
+class StoreCodec:
+    """Not for several threads at once."""
+
+    __slots__ = ("_codec", "_packer", "_value_bytes_max")
+
+    def __init__(self, key_encoding: str | None, encoder: Encoder | None, limits: Limits) -> None:
+        self._codec = Codec(key_encoding, encoder)
+        self._packer = msgpack.Packer(unicode_errors="surrogateescape")
+        self._value_bytes_max = limits.value_bytes_max
+
+    def key(self, key: Key) -> bytes:
+        """BadRequest, TooLarge or TypeError for what is no key."""
+        return self._codec.key(key)
+
+    def read_key(self, key: bytes) -> Any:
+        return self._codec.read_key(key)
+
+    def keys(self, keys: Any) -> list[bytes]:
+        """Several keys; TooLarge over 100,000."""
+        if isinstance(keys, (str, bytes, bytearray, memoryview)):
+            raise TypeError(f"keys is a sequence of keys, not one {type(keys).__name__}")
+        found = [self._codec.key(key) for key in keys]
+        _check_count("mget", len(found), "keys")
+        return found
+
+    def value(self, value: Any) -> bytes:
+        """The value as MessagePack. BadRequest for None or what nests too deep, TooLarge, TypeError for other types."""
+        plain = self._codec.value(value)
+        try:
+            data: bytes = self._packer.pack(plain)
+        except (ValueError, OverflowError) as error:
+            self._packer.reset()
+            raise BadRequest(f"value has no MessagePack form: {error}") from error
+        if len(data) > self._value_bytes_max:
+            raise TooLarge(f"value of {len(data)} bytes is over the limit of {self._value_bytes_max} bytes")
+        if isinstance(plain, (list, tuple, Mapping)) and not _nesting(plain, VALUE_NESTING_MAX):
+            raise BadRequest(f"value nests deeper than {VALUE_NESTING_MAX}")
+        return data
+
+    def read_value(self, data: bytes) -> Any:
+        """A stored value as the caller gets it."""
+        return self._codec.read_value(msgpack.unpackb(data, **_UNPACK))
+
+    def read_row(self, row: Any) -> tuple[Any, Any]:
+        """A row ``[key, value]`` of a page."""
+        key, value = msgpack.unpackb(row, **_UNPACK)
+        return self._codec.read_key(key), self._codec.read_value(value)
+
+    def read_key_row(self, row: Any) -> Any:
+        """A row of a page of keys."""
+        return self._codec.read_key(msgpack.unpackb(row))
+
+    def bounds(self, start: Key | None, end: Key | None, prefix: Key | None) -> tuple[bytes | None, bytes | None]:
+        """The range that is within all three; None is open."""
+        low, high, within = self._codec.bound(start), self._codec.bound(end), self._codec.bound(prefix)
+        if within is not None:
+            after = prefix_end(within)
+            low = within if low is None else max(low, within)
+            high = after if high is None else high if after is None else min(high, after)
+        return low, high
+
+    def batch(self, ops: Any, now_ms: int) -> list[tuple[int, bytes, bytes | None, int, int]]:
+        """The engine's form of a batch's operations."""
+        found = [self._batch_op(position, op, now_ms) for position, op in enumerate(ops)]
+        _check_count("batch", len(found), "operations")
+        return found
+
+    def _batch_op(self, position: int, op: Any, now_ms: int) -> tuple[int, bytes, bytes | None, int, int]:
+        if isinstance(op, (str, bytes)) or not isinstance(op, Sequence) or not op:
+            raise TypeError(f"operation {position} of the batch is not a sequence that starts with 'put' or 'delete'")
+        name, *rest = op
+        if name not in _OPTIONS:
+            raise BadRequest(f"operation {position} of the batch is {name!r}, not 'put' or 'delete'")
+        plain = 2 if name == "put" else 1
+        if not plain <= len(rest) <= plain + 1:
+            raise BadRequest(f"operation {position} of the batch has {len(rest)} arguments: {name} takes {plain}")
+        given = rest[plain] if len(rest) > plain and rest[plain] else {}
+        if not isinstance(given, Mapping):
+            raise TypeError(f"the options of operation {position} of the batch are no map")
+        unknown = [option for option in given if option not in _OPTIONS[name]]
+        if unknown:
+            raise BadRequest(f"operation {position} of the batch: {name} has no option {unknown[0]!r}")
+        condition = check_version(given.get("if_version"))
+        if name == "delete":
+            return KIND_DELETE, self.key(rest[0]), None, 0, condition
+        return KIND_PUT, self.key(rest[0]), self.value(rest[1]), expiry_ms(given.get("ttl"), now_ms), condition
+
+
+def check_version(if_version: int | None) -> int:
+    """The engine's form of ``if_version``; BadRequest or TypeError for what is none."""
+    return ANY_VERSION if if_version is None else whole("if_version", if_version)
+
+
+def whole(name: str, number: object) -> int:
+    """An integer of the wire: 0 to 2^64 - 1; BadRequest or TypeError for anything else."""
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise TypeError(f"{name} is an int, not {type(number).__name__}")
+    if not 0 <= number <= _VERSION_MAX:
+        raise BadRequest(f"{name} must be 0 to {_VERSION_MAX}, not {number}")
+    return number
+
+
+def expiry_ms(ttl: float | None, now_ms: int) -> int:
+    """When an entry written now expires, 0 for never. A time to live is rounded up to whole milliseconds."""
+    if ttl is None:
+        return 0
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
+        raise TypeError(f"ttl is a number of seconds, not {type(ttl).__name__}")
+    if not (ttl > 0 and math.isfinite(ttl)):
+        raise BadRequest(f"ttl must be a positive number of seconds, not {ttl}")
+    return min(now_ms + math.ceil(ttl * 1000), _VERSION_MAX)
+
+
+def _check_count(method: str, count: int, noun: str) -> None:
+    if count > KEYS_PER_REQUEST_MAX:
+        raise TooLarge(f"{method} of {count} {noun} is over the limit of {KEYS_PER_REQUEST_MAX}")
