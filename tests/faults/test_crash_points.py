@@ -4,16 +4,16 @@ The runs are sized for the suite; the soak makes them longer and tries every way
 interpreted build recovers from a sample of the points.
 """
 
-import cython
 import pytest
 from support.crash_run import check_moments, check_nested, run_engine
+from support.engine_run import COMPILED
 from support.survival import SURVIVALS
 from support.workload import group_commits
 
 pytestmark = pytest.mark.core
 
-STRIDE = 1 if cython.compiled else 9
-NESTED_STRIDE = 13 if cython.compiled else 97
+STRIDE = 1 if COMPILED else 9
+NESTED_STRIDE = 13 if COMPILED else 97
 
 
 def test_group_commits_crashed_at_every_io_point() -> None:

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-import cython
 import pytest
 from support.crash_disk import CrashDisk
 from support.disk_image import Image
-from support.engine_run import DIRECTORY, TINY, contents, open_engine, run_jobs, stage, sync
+from support.engine_run import COMPILED, DIRECTORY, TINY, contents, open_engine, run_jobs, stage, sync
 from support.history import Contents, History
 from support.workload import KEYS, value_of
 
@@ -25,7 +24,7 @@ from sherd.shard.lsm.jobs import run_job
 pytestmark = pytest.mark.core
 
 T = TypeVar("T")
-STRIDE = 1 if cython.compiled else 7
+STRIDE = 1 if COMPILED else 7
 OPTIONS = replace(TINY, compression="none")
 
 

@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from sherd.common.errors import Overloaded
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import EngineOptions
 from support.crash_disk import CrashDisk, Operation
@@ -23,7 +24,7 @@ from support.engine_run import (
     stage,
     sync,
 )
-from support.history import History, Promise
+from support.history import Change, History, Promise
 from support.survival import SURVIVALS
 from support.workload import ABSENT, KEYS, Step, value_of
 
@@ -66,6 +67,18 @@ class Run:
         self.moments.append(Moment(Operation(len(disk.operations), "end", ""), False, disk.image(), promise))
 
 
+def take(
+    engine: Engine, history: History, changes: tuple[Change, ...], disk: CrashDisk, options: EngineOptions
+) -> None:
+    """Stage one call. If too much memory waits for its flush, do the background work and try again."""
+    group = history.begin(changes)
+    try:
+        group.versions, group.last_lsn = stage(engine, list(changes))
+    except Overloaded:
+        run_jobs(engine, disk, options)
+        group.versions, group.last_lsn = stage(engine, list(changes))
+
+
 def run_engine(steps: Iterable[Step], options: EngineOptions = TINY) -> Run:
     """Play steps with explicit commits and syncs; what is durable is what the engine says is synced."""
     disk, history = CrashDisk(), History()
@@ -80,18 +93,18 @@ def run_engine(steps: Iterable[Step], options: EngineOptions = TINY) -> Run:
     engine = open_engine(disk, options)
     for step in steps:
         if step.kind == "write":
-            group = history.begin(step.changes)
-            group.versions, group.last_lsn = stage(engine, list(step.changes))
+            take(engine, history, step.changes, disk, options)
         elif step.kind == "sync":
             sync(engine)
+        elif step.kind == "work":
+            run_jobs(engine, disk, options, step.jobs)
         else:
-            engine.commit()
-            history.answer()
             if step.kind == "flush":
                 engine.request_flush()
             elif step.kind == "compact":
                 engine.request_compact()
-            run_jobs(engine, disk, options)
+            engine.commit()
+            history.answer()
     engine.close(True)
     run.end(disk, Promise(history.answered, history.answered, history.answered))
     return run

@@ -8,6 +8,7 @@ import msgpack
 
 from sherd.common.clock import Clock, ManualClock
 from sherd.common.disk import Disk
+from sherd.shard.lsm import record
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import (
     KIND_DELETE,
@@ -26,6 +27,7 @@ from support.history import Change, Contents
 from support.survival import Survival
 
 DIRECTORY = "/data"
+COMPILED = not str(record.__file__).endswith(".py")
 NOTHING = Survival("none", "none")
 
 TINY = EngineOptions(
@@ -50,10 +52,10 @@ def open_engine(disk: Disk, options: EngineOptions = TINY, *, clock: Clock | Non
     return Engine.open(DIRECTORY, options, disk, clock or ManualClock(), random=seeded_bytes(seed))
 
 
-def run_jobs(engine: Engine, disk: Disk, options: EngineOptions = TINY) -> int:
-    """Do all background work that is due, here and now; how many jobs there were."""
+def run_jobs(engine: Engine, disk: Disk, options: EngineOptions = TINY, count_max: int = 1 << 30) -> int:
+    """Do the background work that is due, here and now, at most ``count_max`` jobs; how many there were."""
     count = 0
-    while (job := engine.next_job()) is not None:
+    while count < count_max and (job := engine.next_job()) is not None:
         engine.install(job, run_job(job, DIRECTORY, disk, options, lambda: None))
         count += 1
     return count

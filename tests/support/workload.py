@@ -15,10 +15,13 @@ ABSENT = (b"a", b"key:", b"key:05x", b"z")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """``write`` one call's ``changes``; or ``commit``, ``sync``, ``flush``, ``compact``; or ``wait`` ``seconds``."""
+    """``write`` one call's ``changes``; ``commit``, ``sync``, ``flush``, ``compact``; ``work`` off ``jobs`` background
+    jobs; ``wait`` ``seconds``.
+    """
 
-    kind: Literal["write", "commit", "sync", "flush", "compact", "wait"]
+    kind: Literal["write", "commit", "sync", "flush", "compact", "work", "wait"]
     changes: tuple[Change, ...] = ()
+    jobs: int = 0
     seconds: float = 0.0
 
 
@@ -42,7 +45,9 @@ def changes_of(dice: random.Random, number: int, value_bytes: int = 700) -> tupl
 
 
 def group_commits(seed: int, writes: int) -> Iterator[Step]:
-    """Writes committed a few at a time and synced now and then, as a loop turn with group commit does."""
+    """Writes committed a few at a time and synced now and then, as loop turns with group commit do it; background work
+    comes late.
+    """
     dice = random.Random(seed)
     for number in range(writes):
         yield Step("write", changes_of(dice, number))
@@ -50,8 +55,11 @@ def group_commits(seed: int, writes: int) -> Iterator[Step]:
             yield Step("commit")
             if dice.random() < 0.4:
                 yield Step("sync")
+            if dice.random() < 0.3:
+                yield Step("work", jobs=dice.choice((1, 1, 1, 2, 9)))
         yield from _background(dice, writes)
     yield Step("commit")
+    yield Step("work", jobs=99)
 
 
 def single_calls(seed: int, writes: int) -> Iterator[Step]:
