@@ -1,0 +1,125 @@
+"""``sherd up`` with its real processes: data over restarts and crashes, settings, nobody left behind."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from support.up_process import await_death, real_up
+
+from sherd.client.sync import Client
+
+pytestmark = pytest.mark.core
+
+
+def descendants(pid):
+    """Every process below ``pid``."""
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return [*children, *(below for child in children for below in descendants(child))]
+
+
+def shards_of(address):
+    with Client(address) as client:
+        return {shard["id"]: shard for shard in client.status()["shards"]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "partition"), [({"shards": 3, "proxies": 2}, "hash"), ({"shards": 2, "split_at": "m"}, "range")]
+)
+def test_the_same_directory_serves_the_same_data(tmp_path, flags, partition):
+    rows = {b"%c%03d" % (97 + number % 26, number): number for number in range(500)}
+    with real_up(tmp_path, **flags) as up:
+        ready = up.ready()
+        assert (ready["partition"], ready["shards"]) == (partition, str(flags["shards"]))
+        with Client(ready["listen"]) as client:
+            client.batch([("put", key, value) for key, value in rows.items()])
+        assert up.stop() == 0
+    with real_up(tmp_path) as up:
+        ready = up.ready()
+        assert (ready["partition"], ready["shards"]) == (partition, str(flags["shards"]))
+        with Client(ready["listen"]) as client:
+            assert dict(client.scan()) == rows
+        assert {shard["term"] for shard in shards_of(ready["listen"]).values()} == {2}
+        assert up.stop() == 0
+    assert "Traceback" not in up.log_text
+    assert "ERROR" not in up.log_text
+
+
+def test_a_killed_shard_comes_back_with_all_it_acknowledged(tmp_path):
+    with real_up(tmp_path, shards=2, fsync="os") as up:
+        address = up.ready()["listen"]
+        with Client(address) as client:
+            for number in range(200):
+                client.put(b"k%d" % number, number)
+            os.kill(shards_of(address)[1]["leader"]["pid"], signal.SIGKILL)
+            assert client.mget([b"k%d" % number for number in range(200)]) == list(range(200))
+            client.put("after", 1)
+        assert [shard["term"] for shard in shards_of(address).values()] == [2, 1]
+        assert up.stop() == 0
+    assert "process died name=shard-1 reason=SIGKILL" in up.log_text
+
+
+def test_a_killed_supervisor_leaves_nobody_behind(tmp_path):  # FAULTS 27
+    with real_up(tmp_path, shards=2) as up:
+        address = up.ready()["listen"]
+        with Client(address) as client:
+            client.put("a", 1)
+        below = descendants(up.pid)
+        assert len(below) >= 3
+        up.signal(signal.SIGKILL)
+        for pid in below:
+            await_death(pid)
+    with real_up(tmp_path) as up:
+        with Client(up.ready()["listen"]) as client:
+            assert client.get("a") == 1
+        assert up.stop() == 0
+
+
+def test_a_damaged_shard_is_told_and_ends_the_start(tmp_path):  # FAULTS 14
+    with real_up(tmp_path, shards=2) as up:
+        with Client(up.ready()["listen"]) as client:
+            client.batch([("put", b"k%d" % number, number) for number in range(100)])
+            client.flush()
+        assert up.stop() == 0
+    (table,) = (tmp_path / "shard-2").glob("*.sst")
+    table.unlink()
+    with real_up(tmp_path) as up:
+        assert up.wait() == 4
+    assert "sherd: shard-2: " in up.log_text
+    assert table.name in up.log_text
+    assert "Traceback" not in up.log_text
+
+
+def test_settings_reach_the_processes(tmp_path, monkeypatch):
+    config = tmp_path / "sherd.toml"
+    config.write_text('[engine]\nfsync = "always"\nmemtable_bytes = "1MiB"\n[limits]\nvalue_bytes_max = "2KiB"\n')
+    monkeypatch.setenv("SHERD_ENGINE_FSYNC", "ops:10")
+    with real_up(tmp_path / "data", shards=1, config=config, log_level="warning") as up:
+        ready = up.ready()
+        assert ready["fsync"] == "ops:10"
+        with Client(ready["listen"]) as client:
+            assert client.status()["fsync"] == "ops:10"
+            with pytest.raises(Exception, match="2048"):
+                client.put("a", "x" * 3000)
+        (shard, *_) = [pid for pid in descendants(up.pid) if b"--memtable-bytes=1MiB" in command_line(pid)]
+        assert b"SHERD_ENGINE_FSYNC" not in Path(f"/proc/{shard}/environ").read_bytes()
+        assert up.stop() == 0
+    assert up.log_text == ""
+
+
+def command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_the_topology_file_says_who_leads(tmp_path):
+    with real_up(tmp_path, shards=2) as up:
+        address = up.ready()["listen"]
+        topology = json.loads((tmp_path / "topology.json").read_text())["topology"]
+        with Client(address) as client:
+            assert client.topology() == topology
+        leaders = {id_: state["leader"] for id_, state in topology["shards"].items()}
+        assert leaders == {str(id_): shard["leader"]["address"] for id_, shard in shards_of(address).items()}
+        assert up.stop() == 0
