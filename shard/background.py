@@ -1,9 +1,11 @@
 """Background work of a shard, seen from its event loop: jobs out to the janitor, results into the engine.
 
-The engine decides what is to be done (``next_job``) and puts results in place (``install``); the janitor, a child
-process, does the work. If it dies or hangs, its jobs have failed, another is started after a pause that grows, and the
-engine asks for the same again; nothing else notices. Forced flushes and compactions are engine tokens, looked at
-whenever a job ends. The janitor's priority is low while it keeps up and normal once writers are made to wait.
+The engine decides what is to be done (``next_job``) and puts results in place (``installing``); the janitor, a child
+process, does the work. What putting in place has to wait for (fsync, rename, unlink) runs in a thread, one result at a
+time, while the loop goes on serving. If the janitor dies or hangs, its jobs have failed, another is started after a
+pause that grows, and the engine asks for the same again; nothing else notices. Forced flushes and compactions are engine
+tokens, looked at whenever a job ends. The janitor's priority is low while it keeps up and normal once writers are made
+to wait.
 """
 
 import asyncio
@@ -11,6 +13,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sherd.common.errors import SherdError, StoreError
@@ -26,6 +29,7 @@ from sherd.shard.janitor_protocol import (
 )
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.job_types import Job
+from sherd.shard.lsm.steps import Steps
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +63,9 @@ class Background:
         self._jobs: dict[int, tuple[Job, float]] = {}
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._installer: asyncio.Task[None] | None = None
+        self._results: asyncio.Queue[tuple[Job, Any] | None] = asyncio.Queue()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="install")
         self._waiters: list[tuple[str, int, float, Done]] = []
         self._nice = NICE_AT_EASE
         self._stopped = False
@@ -66,15 +73,20 @@ class Background:
     async def start(self) -> None:
         """Start the janitor and what watches it."""
         self._tasks = [self._loop.create_task(self._keep_janitor()), self._loop.create_task(self._tick())]
+        self._installer = self._loop.create_task(self._install_results())
 
     async def stop(self) -> None:
-        """End the janitor; jobs under way are given up and leave temporary files at most."""
+        """End the janitor; results at hand are installed, jobs under way given up: they leave temporaries at most."""
         self._stopped = True
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
+        self._results.put_nowait(None)
+        if self._installer is not None:
+            await self._installer
+        self._thread.shutdown(wait=True)
         if self._process is not None:
             await self._end(self._process)
 
@@ -158,22 +170,40 @@ class Background:
 
     def _finish(self, job_id: int, outcome: Any) -> None:
         entry = self._jobs.pop(job_id, None)
-        if entry is None:
-            return
-        job = entry[0]
-        if isinstance(outcome, Exception):
-            event(log, logging.ERROR, "job failed", job=type(job).__name__, id=job_id, error=outcome)
-            self._engine.job_failed(job, outcome)
-        else:
+        if entry is not None:
+            self._results.put_nowait((entry[0], outcome))
+
+    async def _install_results(self) -> None:
+        """Put results in place, one after the other, until there is a None."""
+        while (found := await self._results.get()) is not None:
+            job, outcome = found
             try:
-                self._engine.install(job, outcome)
+                if isinstance(outcome, Exception):
+                    event(log, logging.ERROR, "job failed", job=type(job).__name__, id=job.id, error=outcome)
+                    self._engine.job_failed(job, outcome)
+                else:
+                    await self._carry_out(self._engine.installing(job, outcome))
+                    event(log, logging.DEBUG, "job done", job=type(job).__name__, id=job.id)
             except StoreError as error:
                 self._on_poison(error)
                 return
-            event(log, logging.DEBUG, "job done", job=type(job).__name__, id=job_id)
-        self.poke()
-        self._look_at_waiters()
-        self._changed()
+            self.poke()
+            self._look_at_waiters()
+            self._changed()
+
+    async def _carry_out(self, steps: Steps[None]) -> None:
+        """Run the disk work of ``steps`` in the thread, and what is between here."""
+        failure: OSError | None = None
+        while True:
+            try:
+                work = next(steps) if failure is None else steps.throw(failure)
+            except StopIteration:
+                return
+            failure = None
+            try:
+                await self._loop.run_in_executor(self._thread, work)
+            except OSError as error:
+                failure = error
 
     def _fail_all(self, error: Exception) -> None:
         jobs, self._jobs = self._jobs, {}

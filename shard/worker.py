@@ -118,7 +118,7 @@ class Worker:
     def _after_commit(self) -> None:
         """Look at background work and back-pressure: at once after a roll of the log, else every few milliseconds."""
         now = self._loop.time()
-        segment = self.engine.wal.number
+        segment = self.engine.segment
         if segment == self._segment and now < self._look_at:
             return
         self._segment = segment
