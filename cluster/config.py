@@ -42,6 +42,8 @@ class ClusterConfig:
     with each further one."""
     restart_seconds_max: float = 10.0
     """The longest pause before a restart."""
+    answer_seconds_max: float = 15.0
+    """How long a shard may leave the supervisor's ping unanswered before it is killed and started again."""
     stable_seconds: float = 30.0
     """A process that has served for this long starts over with an immediate restart."""
     stop_seconds_max: float = 60.0
@@ -63,6 +65,8 @@ class ClusterConfig:
             raise ConfigError("split keys have no meaning with --partition hash; use --partition range")
         if self.log_level not in LEVELS:
             raise ConfigError(f"log_level must be one of {', '.join(LEVELS)}, not {self.log_level!r}")
-        for name in ("ready_seconds_max", "restart_seconds_min", "restart_seconds_max", "stop_seconds_max"):
+        for name in (
+            "ready_seconds_max", "answer_seconds_max", "restart_seconds_min", "restart_seconds_max", "stop_seconds_max",
+        ):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be over 0, not {getattr(self, name)}")

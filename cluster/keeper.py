@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sherd.cluster.child import Child, NotReady, describe_exit
+from sherd.cluster.probe import Probe, until_silent
 from sherd.common.clock import Clock
 from sherd.common.exit_codes import LASTING, ExitCode
 from sherd.common.logs import event
@@ -26,6 +27,7 @@ class RestartPolicy:
     """Times, in seconds, of keeping a process alive; ``ClusterConfig`` explains them."""
 
     ready_seconds_max: float
+    answer_seconds_max: float
     restart_seconds_min: float
     restart_seconds_max: float
     stable_seconds: float
@@ -51,6 +53,7 @@ class Keeper:
     """Keeps the process ``name``. ``prepare`` is awaited before each start and gives the command.
 
     ``served`` is set once it has served for the first time, at ``address``. The clock is for measuring how long.
+    ``probe`` asks whether it still answers; None for one that need not.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Keeper:
         environ: Mapping[str, str],
         policy: RestartPolicy,
         clock: Clock,
+        probe: Probe | None = None,
     ) -> None:
         self.name = name
         self.served = asyncio.Event()
@@ -68,6 +72,7 @@ class Keeper:
         self._environ = environ
         self._policy = policy
         self._clock = clock
+        self._probe = probe
         self._child: Child | None = None
         self._stopping = asyncio.Event()
         self._killing = False
@@ -130,7 +135,7 @@ class Keeper:
                 return 0.0, await child.wait(), ready.error
             served_at = self._clock.monotonic()
             self._serves(child, ready.address)
-            code = await child.wait()
+            code = await self._until_end(child)
             return self._clock.monotonic() - served_at, code, describe_exit(code)
         except asyncio.CancelledError:
             # Nobody else knows of this process.
@@ -138,6 +143,23 @@ class Keeper:
             raise
         finally:
             self._child = None
+
+    async def _until_end(self, child: Child) -> int:
+        """Wait for the end of a child that serves, and bring it about if it does not answer any more."""
+        if self._probe is None:
+            return await child.wait()
+        async with asyncio.TaskGroup() as tasks:
+            watch = tasks.create_task(self._kill_if_silent(child, self._probe))
+            code = await child.wait()
+            watch.cancel()
+        return code
+
+    async def _kill_if_silent(self, child: Child, probe: Probe) -> None:
+        await until_silent(probe, self.address, self._policy.answer_seconds_max)
+        # While it stops it need not answer; there is a bound on that too.
+        if not self._stopping.is_set():
+            event(log, logging.ERROR, "process does not answer, killing it", name=self.name, pid=child.pid)
+            child.kill()
 
     def _serves(self, child: Child, address: str) -> None:
         self.address = address

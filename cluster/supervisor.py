@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from sherd.cluster.config import ClusterConfig
 from sherd.cluster.data_dir import DataDir
 from sherd.cluster.keeper import Keeper, Refusal, RestartPolicy
+from sherd.cluster.probe import Probe, ping
 from sherd.cluster.reserved_port import ReservedPort
 from sherd.cluster.runtime_dir import RuntimeDir, remove_stale
 from sherd.cluster.topology_file import TopologyFile
@@ -48,7 +49,8 @@ class Programs:
 
 
 class Supervisor:
-    """Runs one cluster. ``announce`` is told the clients' address and the topology once everything serves."""
+    """Runs one cluster. ``announce`` is told the clients' address and the topology once everything serves; ``probe``
+    asks shards whether they still answer."""
 
     def __init__(
         self,
@@ -57,12 +59,14 @@ class Supervisor:
         announce: Callable[[Address, Topology], None],
         disk: Disk,
         clock: Clock,
+        probe: Probe | None = ping,
     ) -> None:
         self._config = config
         self._programs = programs
         self._announce = announce
         self._disk = disk
         self._clock = clock
+        self._probe = probe
         self._stop = asyncio.Event()
         self._keepers: dict[Keeper, Task] = {}
         self._refusals: list[Refusal] = []
@@ -167,7 +171,7 @@ class Supervisor:
             flags = {"id": shard, "data": data.shard_path(shard), "listen": address, "topology": store.path}
             return [*self._programs.shard, *(f"--{name}={value}" for name, value in flags.items())]
 
-        return Keeper(f"shard-{shard}", prepare, self._programs.environ, self._policy(), self._clock)
+        return Keeper(f"shard-{shard}", prepare, self._programs.environ, self._policy(), self._clock, self._probe)
 
     def _proxy_keeper(self, store: TopologyFile, port: ReservedPort, number: int) -> Keeper:
         name = f"proxy-{number}"
@@ -182,6 +186,7 @@ class Supervisor:
         config = self._config
         return RestartPolicy(
             config.ready_seconds_max,
+            config.answer_seconds_max,
             config.restart_seconds_min,
             config.restart_seconds_max,
             config.stable_seconds,

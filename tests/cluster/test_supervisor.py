@@ -256,6 +256,6 @@ def test_a_store_is_not_a_cluster(scripts, data):
 
 
 def test_pauses_double_up_to_a_bound():
-    policy = RestartPolicy(1.0, 0.1, 10.0, 30.0, 60.0)
+    policy = RestartPolicy(1.0, 1.0, 0.1, 10.0, 30.0, 60.0)
     assert [policy.pause(deaths) for deaths in (1, 2, 3, 4)] == [0.0, 0.1, 0.2, 0.4]
     assert policy.pause(1000) == 10.0

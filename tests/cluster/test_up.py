@@ -62,6 +62,18 @@ def test_a_killed_shard_comes_back_with_all_it_acknowledged(tmp_path):
     assert "process died name=shard-1 reason=SIGKILL" in up.log_text
 
 
+def test_a_shard_that_hangs_is_replaced(tmp_path):
+    with real_up(tmp_path, shards=1, answer_seconds_max="300ms") as up:
+        address = up.ready()["listen"]
+        with Client(address) as client:
+            client.put("a", 1)
+            os.kill(shards_of(address)[1]["leader"]["pid"], signal.SIGSTOP)
+            up.await_log("process does not answer, killing it", "name=shard-1")
+            up.await_log("process serves", "name=shard-1")
+            assert client.get("a") == 1
+        assert up.stop() == 0
+
+
 def test_a_killed_supervisor_leaves_nobody_behind(tmp_path):  # FAULTS 27
     with real_up(tmp_path, shards=2) as up:
         address = up.ready()["listen"]

@@ -34,6 +34,7 @@ def main() -> int:
         lambda address, topology: print(ready_line(address, topology, "interval:100ms"), flush=True),
         RealDisk(),
         SystemClock(),
+        probe=None,
     )
     try:
         code = asyncio.run(supervisor.run())
