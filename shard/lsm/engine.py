@@ -30,7 +30,7 @@ from sherd.shard.lsm.scan import Page, PageRequest, count_page, scan_page
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.snapshot import Snapshot, sources_cursor
 from sherd.shard.lsm.status import Counters, status
-from sherd.shard.lsm.steps import Steps, run_steps
+from sherd.shard.lsm.steps import Steps, refreshed, run_steps
 from sherd.shard.lsm.upkeep import Upkeep
 from sherd.shard.lsm.wal import SyncTicket
 
@@ -424,7 +424,7 @@ class Engine:
         if self._down is not None:
             raise self._refusal()
         try:
-            yield from self.upkeep.installing(job, result)
+            yield from refreshed(self.upkeep.installing(job, result), self._refresh)
         except (OSError, StorePoisoned) as error:
             raise self._poison(error, "installing a job's files") from error
         self._refresh()

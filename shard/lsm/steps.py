@@ -29,3 +29,20 @@ def run_steps(steps: Steps[T]) -> T:
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+def refreshed(steps: Steps[T], refresh: Callable[[], None]) -> Steps[T]:
+    """``steps``, with ``refresh`` called before each piece of disk work: so nobody reads what it is about to remove."""
+    failure: OSError | None = None
+    while True:
+        try:
+            work = next(steps) if failure is None else steps.throw(failure)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        failure = None
+        refresh()
+        try:
+            yield work
+        except OSError as error:
+            failure = error
