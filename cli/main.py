@@ -29,6 +29,7 @@ COMMANDS = {
     "compact": ("sherd.cli.maintenance", "compact every shard"),
     "verify": ("sherd.cli.inspection", "check every checksum of a stopped shard"),
     "dump": ("sherd.cli.inspection", "print a log segment, table or manifest readably"),
+    "bench": ("sherd.cli.bench.command", "load a running cluster and report throughput and latency"),
     "shard": ("sherd.cli.processes", "one shard process, as `up` starts it"),
     "proxy": ("sherd.cli.processes", "one proxy process, as `up` starts it"),
 }

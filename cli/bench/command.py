@@ -30,7 +30,7 @@ KINDS = {"set": SET, "get": GET, "mixed": MIXED}
 @click.option("--page-bytes", type=click.IntRange(1, 4 << 20), default=4 << 20, show_default=True, help="of scan")
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="one JSON object in place of the table")
-def bench(
+def bench_command(
     connect: str,
     workload: str,
     connections: int,
