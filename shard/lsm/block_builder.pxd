@@ -22,3 +22,5 @@ cdef class BlockBuilder:
     )
     cdef int _make_room(self, Py_ssize_t entry_bytes)
     cpdef bytes finish(self)
+
+cdef Py_ssize_t store(unsigned char *raw, Py_ssize_t at, unsigned long long value, Py_ssize_t width) noexcept

@@ -37,9 +37,8 @@ _BUFFER_KEPT_BYTES = 4 << 20
 
 
 @cython.cfunc
-@cython.inline
 @cython.exceptval(check=False)
-def _store(
+def store(
     raw: cython.p_uchar, at: cython.Py_ssize_t, value: cython.ulonglong, width: cython.Py_ssize_t
 ) -> cython.Py_ssize_t:
     """Write ``width`` little-endian bytes where there is room; returns the position after them."""
@@ -125,14 +124,14 @@ class BlockBuilder:
                 raise ValueError("a tombstone does not expire")
         self._make_room(key_len + size + _OVERHEAD)
         raw: cython.p_uchar = self._offsets
-        _store(raw, self.count * ENTRY_OFFSET_BYTES, self._used, ENTRY_OFFSET_BYTES)
+        store(raw, self.count * ENTRY_OFFSET_BYTES, self._used, ENTRY_OFFSET_BYTES)
         raw = self._entries
         at: cython.Py_ssize_t = _store_varint(raw, self._used, key_len)
         at = _copy(self._entries, at, key, 0, key_len)
         raw[at] = kind | KIND_HAS_EXPIRY if expiry_ms else kind
-        at = _store(raw, at + 1, lsn, 8)
+        at = store(raw, at + 1, lsn, 8)
         if expiry_ms:
-            at = _store(raw, at, expiry_ms, 8)
+            at = store(raw, at, expiry_ms, 8)
         if kind != KIND_DELETE:
             at = _store_varint(raw, at, size)
             at = _copy(self._entries, at, source, start, size)

@@ -5,18 +5,18 @@ Bits are picked from one 64-bit hash by double hashing (Kirsch and Mitzenmacher,
 (Lemire, "Fast Random Integer Generation in an Interval", 2019) so that no division is needed.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import cython
 from xxhash import xxh3_64_intdigest
 
 if cython.compiled:
-    from cython.cimports.sherd.shard.lsm.block import load_u32
+    from cython.cimports.sherd.shard.lsm.block import load_u32, load_u64
 else:
-    from sherd.shard.lsm.block import load_u32
+    from sherd.shard.lsm.block import load_u32, load_u64
 
 _HEAD_BYTES = cython.declare(cython.Py_ssize_t, 4)  # the u32 number of probes; the bits follow
+_LOW32 = cython.declare(cython.ulonglong, 0xFFFFFFFF)  # as a literal it would be a Python integer
 PROBES_MAX: Final = 30
 _FILTER_BITS_MAX: Final = (1 << 32) - 8
 
@@ -31,27 +31,30 @@ def probes_for(bits_per_key: int) -> int:
     return max(1, min(PROBES_MAX, round(bits_per_key * 0.69)))
 
 
-@cython.boundscheck(False)
-@cython.wraparound(False)
-def build_filter(key_hashes: Sequence[int], bits_per_key: int) -> bytes:
-    """The filter of the keys whose ``hash_key`` is in ``key_hashes``."""
-    wanted = (len(key_hashes) * bits_per_key + 7) // 8 * 8
+def build_filter(key_hashes: bytes, bits_per_key: int) -> bytes:
+    """The filter of the keys whose ``hash_key`` is in ``key_hashes``, as u64 each."""
+    count: cython.Py_ssize_t = len(key_hashes) // 8
+    wanted = (count * bits_per_key + 7) // 8 * 8
     size: cython.ulonglong = max(64, min(wanted, _FILTER_BITS_MAX))
     probes: cython.uint = probes_for(bits_per_key)
     bits: bytearray = bytearray(_HEAD_BYTES + size // 8)
     bits[0] = probes
+    hashes: cython.p_uchar = key_hashes
+    raw: cython.p_uchar = bits
     key_hash: cython.ulonglong
     probe: cython.ulonglong
     step: cython.ulonglong
     place: cython.ulonglong
-    i: cython.uint
-    for key_hash in key_hashes:
-        probe = key_hash & 0xFFFFFFFF
+    k: cython.Py_ssize_t
+    _: cython.uint
+    for k in range(count):
+        key_hash = load_u64(hashes, 8 * k)
+        probe = key_hash & _LOW32
         step = key_hash >> 32 | 1
-        for i in range(probes):
+        for _ in range(probes):
             place = (probe * size) >> 32
-            bits[_HEAD_BYTES + (place >> 3)] |= 1 << (place & 7)
-            probe = (probe + step) & 0xFFFFFFFF
+            raw[_HEAD_BYTES + (place >> 3)] |= 1 << (place & 7)
+            probe = (probe + step) & _LOW32
     return bytes(bits)
 
 
@@ -70,15 +73,15 @@ def may_contain(filter: bytes, key_hash: cython.ulonglong) -> cython.bint:
         return True
     raw: cython.p_uchar = filter
     size: cython.ulonglong = (len(filter) - _HEAD_BYTES) * 8
-    probe: cython.ulonglong = key_hash & 0xFFFFFFFF
+    probe: cython.ulonglong = key_hash & _LOW32
     step: cython.ulonglong = key_hash >> 32 | 1
     place: cython.ulonglong
-    i: cython.uint
-    for i in range(load_u32(raw, 0)):
+    _: cython.uint
+    for _ in range(load_u32(raw, 0)):
         place = (probe * size) >> 32
         if not raw[_HEAD_BYTES + (place >> 3)] & (1 << (place & 7)):
             return False
-        probe = (probe + step) & 0xFFFFFFFF
+        probe = (probe + step) & _LOW32
     return True
 
 

@@ -12,7 +12,7 @@ cdef class TableWriter:
     cdef int _bits_per_key
     cdef BlockBuilder _block
     cdef BlockBuilder _index
-    cdef object _key_hashes
+    cdef bytearray _key_hashes
     cdef bytearray _unwritten
     cdef Py_ssize_t _offset
     cdef Py_ssize_t _unsynced
@@ -42,5 +42,6 @@ cdef class TableWriter:
         Py_ssize_t start,
         Py_ssize_t size,
     )
+    cdef _note_hash(self, unsigned long long key_hash)
     cdef _end_block(self)
     cdef _write(self, bytes data)

@@ -4,7 +4,6 @@ Invariants: ``_offset`` is the size of the file so far, bytes waiting in ``_unwr
 only after ``finish``, whose last write is the footer. The writer never closes, renames or removes the file.
 """
 
-from array import array
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -19,11 +18,11 @@ from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.table_layout import HANDLE, Footer, Handle, TableProperties, encode_header
 
 if cython.compiled:
-    from cython.cimports.sherd.shard.lsm.block_builder import BlockBuilder
+    from cython.cimports.sherd.shard.lsm.block_builder import BlockBuilder, store
     from cython.cimports.sherd.shard.lsm.cursor import Cursor, compare_keys
     from cython.cimports.sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT, KIND_PUT
 else:
-    from sherd.shard.lsm.block_builder import BlockBuilder
+    from sherd.shard.lsm.block_builder import BlockBuilder, store
     from sherd.shard.lsm.cursor import Cursor, compare_keys
     from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT, KIND_PUT
 
@@ -60,7 +59,7 @@ class TableWriter:
         self._bits_per_key = options.bloom_bits_per_key
         self._block = BlockBuilder()
         self._index = BlockBuilder()
-        self._key_hashes = array("Q")
+        self._key_hashes = bytearray(1024)
         self._unwritten = bytearray(encode_header(salt))
         self._offset = len(self._unwritten)
         self._unsynced = 0
@@ -130,7 +129,7 @@ class TableWriter:
             self._end_block()
         self._block.add_slice(key, lsn, kind, expiry_ms, source, start, size)
         if self._bits_per_key:
-            self._key_hashes.append(xxh3_64_intdigest(key))
+            self._note_hash(xxh3_64_intdigest(key))
         if not self.entries:
             self._smallest = key
             self._min_lsn = lsn
@@ -142,6 +141,15 @@ class TableWriter:
         self._min_lsn = min(self._min_lsn, lsn)
         self._max_lsn = max(self._max_lsn, lsn)
         self.raw_bytes += len(key) + size
+
+    @cython.cfunc
+    def _note_hash(self, key_hash: cython.ulonglong) -> None:
+        """Keep the hash of the next entry's key for the filter, 8 bytes each."""
+        at: cython.Py_ssize_t = 8 * self.entries
+        if at == len(self._key_hashes):
+            self._key_hashes += bytes(at)
+        raw: cython.p_uchar = self._key_hashes
+        store(raw, at, key_hash, 8)
 
     @cython.cfunc
     def _end_block(self) -> None:
@@ -184,9 +192,10 @@ class TableWriter:
         self._end_block()
         plain = BlockEncoder("none")
         index = self._write_section(self._index.finish(), self._encoder)
-        key_filter = self._write_section(
-            build_filter(self._key_hashes, self._bits_per_key) if self._bits_per_key else b"", plain
-        )
+        key_filter = b""
+        if self._bits_per_key:
+            key_filter = build_filter(bytes(self._key_hashes[: 8 * self.entries]), self._bits_per_key)
+        filter_handle = self._write_section(key_filter, plain)
         properties = TableProperties(
             entries=self.entries,
             tombstones=self._tombstones,
@@ -203,7 +212,7 @@ class TableWriter:
         )
         handle = self._write_section(properties.encode(), plain)
         file_bytes = self._offset + TABLE_FOOTER_BYTES
-        self._write(Footer(index, key_filter, handle, self._salt, file_bytes).encode())
+        self._write(Footer(index, filter_handle, handle, self._salt, file_bytes).encode())
         self._write_through()
         self._file.sync()
         return replace(properties, file_bytes=file_bytes)

@@ -1,6 +1,6 @@
 """Bloom filters: never deny a key that is there, seldom let one through that is not."""
 
-from array import array
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given
@@ -12,9 +12,13 @@ from sherd.shard.lsm.bloom import build_filter, check_filter, filter_passes, has
 pytestmark = pytest.mark.core
 
 
+def packed(hashes: Iterable[int]) -> bytes:
+    return b"".join(key_hash.to_bytes(8, "little") for key_hash in hashes)
+
+
 @given(st.sets(st.binary(min_size=1, max_size=20), max_size=200), st.integers(1, 32))
 def test_every_key_passes(keys: set[bytes], bits_per_key: int) -> None:
-    data = build_filter(array("Q", map(hash_key, keys)), bits_per_key)
+    data = build_filter(packed(map(hash_key, keys)), bits_per_key)
     check_filter(data)
     assert all(filter_passes(data, hash_key(key)) for key in keys)
 
@@ -22,22 +26,22 @@ def test_every_key_passes(keys: set[bytes], bits_per_key: int) -> None:
 @pytest.mark.parametrize("count", [100, 10_000])
 @pytest.mark.parametrize(("bits_per_key", "rate_max"), [(5, 0.13), (10, 0.015), (16, 0.002)])
 def test_few_absent_keys_pass(count: int, bits_per_key: int, rate_max: float) -> None:
-    data = build_filter(array("Q", (hash_key(b"in %d" % i) for i in range(count))), bits_per_key)
+    data = build_filter(packed(hash_key(b"in %d" % i) for i in range(count)), bits_per_key)
     probes = 20_000
     passed = sum(filter_passes(data, hash_key(b"out %d" % i)) for i in range(probes))
     assert passed / probes < rate_max
 
 
 def test_the_size_follows_the_keys() -> None:
-    hashes = array("Q", range(8000))
+    hashes = packed(range(8000))
     assert len(build_filter(hashes, 10)) == 4 + 10_000
-    assert len(build_filter(array("Q"), 10)) == 4 + 8
+    assert len(build_filter(b"", 10)) == 4 + 8
     assert probes_for(10) == 7
     assert probes_for(1) == 1
 
 
 def test_what_is_no_filter_is_refused() -> None:
-    data = build_filter(array("Q", [1]), 10)
+    data = build_filter(packed([1]), 10)
     for _, cut in truncations(data):
         with pytest.raises(ValueError, match="filter of"):
             check_filter(cut)
