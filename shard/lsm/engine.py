@@ -474,11 +474,6 @@ class Engine:
         return int(self.time.now_ms())
 
     @property
-    def segment(self) -> int:
-        """Number of the log segment being written; 0 if opened to be read only."""
-        return 0 if self.wal is None else self.wal.number
-
-    @property
     def poisoned(self) -> bool:
         """Whether a write or fsync failed."""
         return isinstance(self._down, StorePoisoned)
