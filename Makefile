@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
 INPUTS ?= 1000000
+KILLS ?= 1000
+LARGE_MB ?= 2048
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
@@ -27,8 +29,10 @@ typecheck: $(INSTALLED)  ## mypy --strict
 bench: ext  ## the load generator; ARGS="--workload a ..." are options of `sherd bench`
 	@$(BIN)/sherd bench $(ARGS)
 
-soak: ext  ## long fuzz and random runs; INPUTS=1000000 is the number of fuzz inputs of each decoder
+soak: ext  ## long runs: fuzz INPUTS=1000000 of each decoder, KILLS=1000 of a whole cluster, LARGE_MB=2048 in one shard
 	SHERD_SOAK=1 SHERD_SOAK_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m soak -q tests
+	SHERD_KILL_ROUNDS=$(KILLS) SHERD_LARGE_MB=$(LARGE_MB) $(BIN)/python -m pytest -q -s --timeout=36000 \
+		tests/cluster/test_kill.py tests/large
 
 clean:  ## remove everything that was built, and the virtual environment
 	rm -rf build dist $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -44,7 +44,7 @@ def one_round(cluster: Cluster, ledgers: list[Ledger], starts: list[int], rng: r
         starts[number] = writer.reached
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(120 + 4 * ROUNDS)
 @pytest.mark.parametrize("policy", POLICIES)
 def test_nothing_acknowledged_is_lost(policy: str, tmp_path: Path) -> None:
     rng = random.Random(f"kill {policy}")
