@@ -1,5 +1,6 @@
 """``sherd.connect`` and what ``import sherd`` gives."""
 
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,22 @@ def test_every_name_is_there() -> None:
     assert issubclass(sherd.Conflict, sherd.SherdError)
     with pytest.raises(AttributeError):
         sherd.nothing  # noqa: B018
+
+
+COMMANDS = ["get", "put", "delete", "mget", "batch", "scan", "count", "ping", "status", "flush", "compact"]
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "topology", "pipeline"])
+def test_both_clients_take_the_same(name: str) -> None:
+    blocking, awaited = (inspect.signature(getattr(kind, name)) for kind in (sherd.Client, sherd.AsyncClient))
+    assert list(blocking.parameters.values()) == list(awaited.parameters.values())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_store_takes_the_same_as_a_client(name: str) -> None:
+    client, store = (inspect.signature(getattr(kind, name)).parameters for kind in (sherd.Client, sherd.Store))
+    assert [(p.name, p.kind) for p in store.values()] == [
+        (p.name, p.kind)
+        for p in client.values()
+        if p.name != "timeout"  # nothing to wait for
+    ]
