@@ -26,7 +26,8 @@ def test_policies(text: str, policy: FsyncPolicy) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "never", "ops", "ops:0", "ops:-1", "interval:0s", "interval:1", "interval:1m", "always ", "interval:2h"]
+    "text",
+    ["", "never", "ops", "ops:0", "ops:-1", "interval:0s", "interval:1", "interval:1m", "always ", "interval:2h"],
 )
 def test_wrong_policies(text: str) -> None:
     with pytest.raises(ConfigError, match=r"fsync|ops|interval"):
