@@ -101,7 +101,7 @@ class Supervisor:
         proxies = [self._proxy_keeper(store, port, number) for number in range(1, self._config.proxies + 1)]
         if await self._start(tasks, shards) and await self._start(tasks, proxies):
             self._announce(port.address, await _topology_of(store))
-            await self._watch()
+            await self._watch(shards, proxies)
         event(log, logging.INFO, "stopping")
         await self._stop_all(proxies)
         await self._stop_all(shards)
@@ -125,16 +125,16 @@ class Supervisor:
                 wait.cancel()
         return not pending and not self._refusals and not self._stop.is_set()
 
-    async def _watch(self) -> None:
-        """Until told to stop, or until no shard or no proxy is left to keep."""
+    async def _watch(self, *groups: Sequence[Keeper]) -> None:
+        """Until told to stop, or until none of a group is left to keep."""
         stopped = asyncio.ensure_future(self._stop.wait())
         try:
             while not self._stop.is_set():
-                running = {task for task in self._keepers.values() if not task.done()}
-                kinds = {(task.get_name()).rpartition("-")[0] for task in running}
-                if len(kinds) < 2:
+                running = [{self._keepers[keeper] for keeper in group} for group in groups]
+                running = [{task for task in tasks if not task.done()} for tasks in running]
+                if not all(running):
                     break
-                await asyncio.wait({stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({stopped, *set().union(*running)}, return_when=asyncio.FIRST_COMPLETED)
                 for refusal in self._note_refusals():
                     event(
                         log, logging.ERROR, "process stays down, the others serve on",

@@ -153,7 +153,7 @@ def test_only_fsync_bears_on_durability():
 
 
 def test_the_reference_is_current():
-    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "run python -m sherd.cli.reference > docs/configuration.md"
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference(), "run python -m sherd.cli.reference"
 
 
 def test_flags_of_a_command_come_by_section():
