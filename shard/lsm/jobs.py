@@ -31,11 +31,10 @@ from sherd.shard.lsm.job_types import (
     temporary_name,
 )
 from sherd.shard.lsm.level_cursor import LevelCursor
+from sherd.shard.lsm.log_run import LogRun
 from sherd.shard.lsm.manifest import TableMeta
-from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.merge import MergeCursor
 from sherd.shard.lsm.options import EngineOptions
-from sherd.shard.lsm.replay import replay_body
 from sherd.shard.lsm.segment import prepare_segment
 from sherd.shard.lsm.segment_reader import SegmentReader
 from sherd.shard.lsm.table import Table
@@ -114,7 +113,7 @@ class _Outputs:
 
 
 def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> FlushResult:
-    memtable = Memtable()
+    run = LogRun()
     last_lsn = max(0, job.first_lsn - 1)
     next_lsn = job.first_lsn
     logged_ms = read_bytes = 0
@@ -126,7 +125,7 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> Flus
                 if last_lsn >= job.end_lsn and header.last_lsn > job.end_lsn:
                     break
                 try:
-                    _, time_ms = replay_body(body, memtable)
+                    time_ms = run.add(body)
                 except Corruption as error:
                     raise Corruption(f"{reader.path} offset {offset}: {error.message}") from error
                 where = f"{reader.path} offset {offset}"
@@ -142,9 +141,8 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> Flus
                 )
     if last_lsn != job.end_lsn:
         raise Corruption(f"{where}: the last record ends at LSN {last_lsn}, where {job.end_lsn} was to be flushed")
-    merged = MergeCursor(memtable.cursors())
-    merged.seek_first()
-    return FlushResult(job.id, outputs.write(merged, job.table_bytes), logged_ms, read_bytes)
+    run.seek_first()
+    return FlushResult(job.id, outputs.write(run, job.table_bytes), logged_ms, read_bytes)
 
 
 def _compact(

@@ -13,6 +13,8 @@ cdef class OpReader:
     cdef readonly unsigned long long version
     cdef readonly bytes key
     cdef readonly bytes value
+    cdef readonly Py_ssize_t key_at
+    cdef readonly Py_ssize_t value_at
     cdef bytes _body
     cdef Py_ssize_t _pos
     cdef Py_ssize_t _end

@@ -59,7 +59,8 @@ class OpReader:
     """The operations of one body, one at a time: ``while ops.next(): ...`` with the current one in the attributes.
 
     ``term``, ``first_lsn``, ``count`` and ``time_ms`` are the body's own; ``kind``, ``lsn``, ``key``, ``expiry_ms``,
-    ``version`` and ``value`` (None for a delete) the current operation's. Raises Corruption for a malformed body.
+    ``version`` and ``value`` (None for a delete) the current operation's, ``key_at`` and ``value_at`` where in the body
+    they begin. Raises Corruption for a malformed body.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -77,6 +78,8 @@ class OpReader:
         self.kind = 0
         self.expiry_ms = 0
         self.version = 0
+        self.key_at = 0
+        self.value_at = 0
         self.key = b""
         self.value: bytes | None = None
 
@@ -99,12 +102,17 @@ class OpReader:
         size: cython.Py_ssize_t = self._length()
         if size == 0 or size > KEY_BYTES_MAX:
             raise Corruption(f"key of {size} bytes at byte {self._pos} of a record body")
+        self.key_at = self._pos
         self.key = self._bytes(size)
         self.expiry_ms = self._word() if flagged else 0
         if flagged and self.expiry_ms == 0:
             raise Corruption(f"expiry of zero before byte {self._pos} of a record body")
         self.version = self._word() if kind == KIND_IMPORT else 0
-        self.value = None if kind == KIND_DELETE else self._bytes(self._length())
+        self.value = None
+        if kind != KIND_DELETE:
+            size = self._length()
+            self.value_at = self._pos
+            self.value = self._bytes(size)
         self._left -= 1
         return True
 

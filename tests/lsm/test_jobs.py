@@ -108,6 +108,16 @@ def test_a_flush_is_what_the_log_leaves(segments: list[list[list[Op]]], table_by
         assert len(result.tables) == len(expected)
 
 
+@given(st.lists(st.tuples(st.sampled_from([b"", b"user:000", b"user:0000"]), KEYS), max_size=60))
+def test_a_flush_sorts_keys_that_begin_alike(keys: list[tuple[bytes, bytes]]) -> None:
+    disk = empty_disk()
+    turns: list[list[Op]] = [[(b"".join(pair), KIND_PUT, 0, b"%d" % i)] for i, pair in enumerate(keys)]
+    expected, last_lsn = write_segment(disk, "/data", 1, turns)
+    result = run(FlushJob(1, "life", (1,), 1, last_lsn), disk)
+    assert isinstance(result, FlushResult)
+    assert contents(disk, result.tables) == expected
+
+
 PUTS: list[list[Op]] = [[(b"%d-%d" % (turn, i), KIND_PUT, 0, b"value" * 9) for i in range(3)] for turn in range(5)]
 
 
