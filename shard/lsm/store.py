@@ -290,12 +290,14 @@ class Store:
         """What ``sherd status`` shows of a shard, and ``fsync``."""
         with self._lock:
             self._check_process()
+            self._engine.check()
             return {**self._engine.status(), "fsync": self._engine.options.fsync, "read_only": self._read_only}
 
     def verify(self) -> VerifyReport:
         """Check every checksum of the tables in use. Damage is in the report, not raised."""
         with self._lock:
             self._check_process()
+            self._engine.check()
             return verify_open(self._engine)
 
     # -- inside ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Back-pressure: nothing while background work keeps up, then smooth, then OVERLOADED."""
 
+from itertools import pairwise
+
 import pytest
 
 from sherd.shard.lsm.options import EngineOptions
@@ -37,7 +39,7 @@ def test_the_delay_grows_from_nothing_without_a_cliff() -> None:
     assert delays[0] == 0.0
     assert delays[1] < 0.001
     assert delays[-1] == DELAY_SECONDS_MAX
-    steps = [later - earlier for earlier, later in zip(delays, delays[1:], strict=False)]
+    steps = [later - earlier for earlier, later in pairwise(delays)]
     assert max(steps) < DELAY_SECONDS_MAX / 40
 
 
