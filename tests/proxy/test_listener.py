@@ -96,7 +96,7 @@ def test_too_many_connections_get_one_error(tmp_path: Path) -> None:
             assert isinstance(error, list)
             assert error[0] == 20
             assert await third.closed()
-            first.close()
+            await first.close()
             await eventually(lambda: len(cluster.proxy.listener.sessions) == 1)
             fourth = await cluster.client()
             assert await fourth.call("ping") == b"pong"

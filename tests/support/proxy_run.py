@@ -1,6 +1,7 @@
 """A proxy in this process, its shards, and raw clients; for tests that drive the real listener."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
@@ -77,8 +78,11 @@ class RawClient:
                 pass
         return True
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Close, and wait until it is."""
         self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 @dataclass
@@ -112,7 +116,7 @@ class Cluster:
 
     async def __aexit__(self, *reason: object) -> None:
         for client in self.clients:
-            client.close()
+            await client.close()
         for shard in self.shards.values():
             await shard.stop()
         await self.proxy.stop()
