@@ -7,10 +7,21 @@ from pathlib import Path
 import pytest
 
 from sherd.shard.lsm import format as numbers
+from sherd.shard.lsm.block import Block
+from sherd.shard.lsm.block_builder import BlockBuilder
+from sherd.shard.lsm.cache import BlockCache
+from sherd.shard.lsm.compaction import Survivors
+from sherd.shard.lsm.cursor import Cursor
+from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.format import SEGMENT_SUFFIX, TABLE_SUFFIX, file_number, segment_name, table_name
+from sherd.shard.lsm.level_cursor import LevelCursor
+from sherd.shard.lsm.log_run import LogRun
+from sherd.shard.lsm.merge import MergeCursor
 from sherd.shard.lsm.record import RecordBuilder
 from sherd.shard.lsm.record_body import OpReader
 from sherd.shard.lsm.segment_scan import RecordHeader, RecordScanner
+from sherd.shard.lsm.table import Table, TableCursor
+from sherd.shard.lsm.table_writer import TableWriter
 
 pytestmark = pytest.mark.core
 
@@ -23,7 +34,13 @@ def test_compiled_constants_say_the_same() -> None:
         assert getattr(numbers, name) == int(value, 0), name
 
 
-@pytest.mark.parametrize("kind", [RecordBuilder, OpReader, RecordHeader, RecordScanner])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(RecordBuilder, OpReader, RecordHeader, RecordScanner, Entry, Cursor, Block, BlockBuilder, BlockCache),
+        *(Table, TableCursor, TableWriter, LevelCursor, MergeCursor, Survivors, LogRun),
+    ],
+)
 def test_compiled_classes_are_extension_types(kind: type) -> None:
     """A .pxd that is not found is ignored in silence; then a class has a dict, and its calls are slow."""
     compiled = importlib.import_module(kind.__module__).__file__ or ""
