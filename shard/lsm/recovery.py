@@ -83,6 +83,7 @@ class Recovery:
         self._manifest = manifest
         self._memtable_bytes = memtable_bytes
         self._read_only = read_only
+        self._synced_lsn = 0  # the highest that a header says was synced
         self._found = Recovered(last_lsn=manifest.flushed_lsn, logged_ms=manifest.logged_ms, terms=list(manifest.terms))
 
     def run(self) -> Recovered:
@@ -158,6 +159,7 @@ class Recovery:
             if header.flags & RECORD_TERM and (not found.terms or term > found.terms[-1][0]):
                 found.terms.append((term, header.first_lsn))
             found.last_lsn = max(found.last_lsn, header.last_lsn)
+            self._synced_lsn = max(self._synced_lsn, header.synced)
             found.logged_ms = group.logged_ms = max(found.logged_ms, time_ms)
             records += 1
         if records:
@@ -219,11 +221,28 @@ class Recovery:
                 if failed:
                     self._rewrite(number)
                 else:
-                    with contextlib.closing(self._disk.open_append(self._path(number))) as file:
-                        file.sync()
+                    self._sync_segment(number)
         self._disk.sync_dir(self._directory)
         if failed:
             self._disk.unlink(mark)
+
+    def _sync_segment(self, number: int) -> None:
+        """fsync a segment, after writing the same bytes again from the first record on that no header calls synced.
+
+        An earlier life's fsync may have failed over those, on a disk too broken to take the mark: then they are only in
+        memory, count as clean, and an fsync alone would report success without writing them.
+        """
+        begin = end = 0
+        with SegmentReader.open(self._disk, self._path(number), number) as reader:
+            for offset, header, _ in reader.records():
+                if not begin and header.last_lsn > self._synced_lsn:
+                    begin = offset
+                end = offset + header.record_bytes
+        with contextlib.closing(self._disk.open_append(self._path(number), begin or None)) as file:
+            if begin:
+                for offset in range(begin, end, COPY_BYTES):
+                    file.write(file.pread(min(COPY_BYTES, end - offset), offset))
+            file.sync()
 
     def _rewrite(self, number: int) -> None:
         """Write the segment's records anew: after a failed fsync, one that succeeds proves nothing about old bytes."""

@@ -85,9 +85,20 @@ class TableCache:
         if handle._table is None:
             number = handle.meta.number
             try:
-                handle._table = Table(self._disk, f"{self._directory}/{table_name(number)}", number, self._blocks)
+                table = Table(self._disk, f"{self._directory}/{table_name(number)}", number, self._blocks)
             except StoreCorrupt as error:  # it was whole when the store was opened: rot, met by this read
                 raise Corruption(str(error)) from error
+            found, meta = table.properties, handle.meta
+            if (found.entries, found.smallest, found.largest, found.min_lsn, found.max_lsn) != (
+                meta.entries,
+                meta.smallest,
+                meta.largest,
+                meta.min_lsn,
+                meta.max_lsn,
+            ):
+                table.close()
+                raise Corruption(f"{table.path} is not the table that the MANIFEST lists under its number")
+            handle._table = table
         handle._held = True
         self._ring.append(handle)
 

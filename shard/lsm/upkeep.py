@@ -123,13 +123,19 @@ class Upkeep:
         """The most urgent job that may go out now; ``active`` is the engine's memtable."""
         if self._installing:
             return None  # what to do next is known when that is in place
-        if self._short.open:
-            self._short.job = self._next_short()
-            if self._short.job is not None:
-                return self._short.job
-        if self._long.open:
-            self._long.job = self._next_compaction(at_rest, active)
-            return self._long.job
+        for lane, choose in (
+            (self._short, self._next_short),
+            (self._long, lambda: self._next_compaction(at_rest, active)),
+        ):
+            if not lane.open:
+                continue
+            try:
+                lane.job = choose()
+            except StoreFull as error:  # what needs no job but a MANIFEST had no room for it
+                log.warning("no room for background work: %s", error)
+                lane.failed()
+            if lane.job is not None:
+                return lane.job
         return None
 
     def _next_short(self) -> Job | None:

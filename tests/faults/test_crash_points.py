@@ -5,20 +5,47 @@ interpreted build recovers from a sample of the points.
 """
 
 import pytest
-from support.crash_run import check_moments, check_nested, run_engine
+from support.crash_run import Run, check_moments, check_nested, run_engine, run_store
 from support.engine_run import COMPILED
 from support.survival import SURVIVALS
-from support.workload import group_commits
+from support.workload import group_commits, single_calls
 
 pytestmark = pytest.mark.core
 
 STRIDE = 1 if COMPILED else 9
-NESTED_STRIDE = 13 if COMPILED else 97
+NESTED_STRIDE = 7 if COMPILED else 67
+POLICIES = ("always", "ops:1", "ops:7", "interval:100ms", "os")
 
 
-def test_group_commits_crashed_at_every_io_point() -> None:
-    run = run_engine(group_commits(seed=1, writes=120))
-    assert check_moments(run, stride=STRIDE) > 100
+def check_sees_everything(run: Run) -> None:
+    """The run crashed in the middle of every kind of I/O there is."""
+    seen = {(moment.operation.kind, moment.operation.path[-4:]) for moment in run.moments}
+    assert seen >= {
+        ("write", ".wal"),
+        ("sync", ".wal"),
+        ("allocate", ".tmp"),
+        ("rename", ".wal"),
+        ("rename", ".sst"),
+        ("rename", "FEST"),
+        ("sync_dir", "data"),
+        ("unlink", ".wal"),
+        ("unlink", ".sst"),
+        ("truncate", ".wal"),
+    }
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_group_commits_crashed_at_every_io_point(seed: int) -> None:
+    run = run_engine(group_commits(seed, writes=120))
+    check_sees_everything(run)
+    assert check_moments(run, stride=STRIDE, offset=seed) >= len(run.moments) // STRIDE * 4
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_each_policy_keeps_its_promise_at_every_io_point(policy: str) -> None:
+    run = run_store(single_calls(seed=3, writes=80), policy)
+    check_sees_everything(run)
+    assert check_moments(run, stride=STRIDE, offset=POLICIES.index(policy)) >= len(run.moments) // STRIDE * 4
 
 
 def test_the_recovery_crashed_at_every_io_point() -> None:
@@ -30,5 +57,14 @@ def test_the_recovery_crashed_at_every_io_point() -> None:
 @pytest.mark.parametrize("seed", range(100, 120))
 def test_long_runs_crashed_at_every_io_point(seed: int) -> None:
     run = run_engine(group_commits(seed, writes=400))
+    check_moments(run, cuts=len(SURVIVALS))
+    check_nested(run, stride=7, cuts=3, seed=seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(200, 205))
+@pytest.mark.parametrize("policy", POLICIES)
+def test_long_runs_of_each_policy_crashed_at_every_io_point(policy: str, seed: int) -> None:
+    run = run_store(single_calls(seed, writes=400), policy)
     check_moments(run, cuts=len(SURVIVALS))
     check_nested(run, stride=7, cuts=3, seed=seed)

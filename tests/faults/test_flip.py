@@ -19,6 +19,7 @@ from support.workload import KEYS, value_of
 
 from sherd.common.errors import Corruption, StoreCorrupt, StoreFormat
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.job_types import CompactJob
 from sherd.shard.lsm.jobs import run_job
 
 pytestmark = pytest.mark.core
@@ -226,6 +227,28 @@ def test_a_truncated_table_is_refused(keep: str) -> None:  # FAULTS 14
             disk.replace(path, data[: {"nothing": 0, "half": len(data) // 2, "all but a byte": len(data) - 1}[keep]])
             with pytest.raises(StoreCorrupt, match=os.path.basename(path)):
                 open_engine(disk, OPTIONS, seed=1)
+
+
+def test_tables_that_changed_places_are_not_believed() -> None:  # FAULTS 13
+    disk = CrashDisk()
+    engine = open_engine(disk, OPTIONS)
+    for number in range(2):
+        for key in KEYS[:5]:
+            engine.put(key, value_of(number, 20))
+        engine.commit()
+        engine.request_flush()
+        while (job := engine.next_job()) is not None and not isinstance(job, CompactJob):
+            engine.install(job, run_job(job, DIRECTORY, disk, OPTIONS, lambda: None))
+    first, second = (path for path in disk.files(DIRECTORY) if path.endswith(".sst"))
+    after = CrashDisk(disk.image())
+    after.replace(first, disk.read(second))
+    after.replace(second, disk.read(first))
+    assert len(disk.read(first)) == len(disk.read(second)), "the swap is to be seen by more than the size"
+    engine = open_engine(after, OPTIONS, seed=1)
+    with pytest.raises(Corruption, match=r"\.sst"):
+        engine.get(KEYS[0])
+    with pytest.raises(Corruption, match=r"\.sst"):
+        contents(engine)
 
 
 def test_compaction_refuses_to_launder_rot() -> None:  # FAULTS 13

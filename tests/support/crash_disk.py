@@ -42,7 +42,7 @@ class Operation:
 
 @dataclass(slots=True)
 class Fault:
-    """Make operations of ``kind`` whose path ends in ``path_end`` fail with ``error`` (an errno).
+    """Make operations of ``kind`` (empty: any) whose path ends in ``path_end`` fail with ``error`` (an errno).
 
     ``after`` matching operations pass first, then ``times`` fail (None: all of them). A failing write takes the first
     ``short_bytes`` bytes before it raises.
@@ -58,7 +58,7 @@ class Fault:
 
     def strikes(self, kind: str, path: str) -> bool:
         """Count one operation; true if it is to fail."""
-        if kind != self.kind or not path.endswith(self.path_end):
+        if kind != (self.kind or kind) or not path.endswith(self.path_end):
             return False
         if self.after > 0:
             self.after -= 1

@@ -6,14 +6,20 @@ leave some of the rest.
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+import msgpack
+
+from sherd.common.clock import ManualClock
 from sherd.common.errors import Overloaded
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.store import Store
 from support.crash_disk import CrashDisk, Operation
 from support.disk_image import Image
 from support.engine_run import (
+    DIRECTORY,
     NOTHING,
     TINY,
     check_reads_agree,
@@ -172,3 +178,58 @@ def check_nested(run: Run, *, stride: int, cuts: int = 1, seed: int = 0) -> int:
                 recover(nested_image, nested_least, promise.started, run, where)
                 count += 1
     return count
+
+
+def call_store(store: Store, changes: tuple[Change, ...]) -> list[int]:
+    """One call of ``Store``: put, delete or batch, by how many changes there are."""
+    if len(changes) > 1:
+        operations: list[tuple[Any, ...]] = [
+            ("delete", key) if value is None else ("put", key, msgpack.unpackb(value)) for key, value in changes
+        ]
+        return [int(answer) for answer in store.batch(operations)]
+    key, value = changes[0]
+    if value is None:
+        return [int(store.delete(key))]
+    return [store.put(key, msgpack.unpackb(value))]
+
+
+def run_store(steps: Iterable[Step], fsync: str) -> Run:
+    """Play steps on a ``Store``; what must survive a power cut is what its fsync policy promises."""
+    options = replace(TINY, fsync=fsync)
+    policy = options.fsync_policy
+    disk, history, clock = CrashDisk(), History(), ManualClock()
+    run = Run(history, options)
+    store: Store | None = None
+
+    def durable() -> int:
+        """Groups that a power cut must leave, by the policy, and by what the engine says was synced."""
+        synced = 0 if store is None else history.covered(store._engine.synced_lsn)
+        if policy.mode == "always":
+            return history.answered
+        if policy.mode == "ops":
+            return max(synced, history.all_but_operations(policy.ops))
+        return synced
+
+    def promise() -> Promise:
+        return Promise(history.answered, min(durable(), history.answered), len(history.groups))
+
+    run.watch(disk, promise)
+    store = Store.open(DIRECTORY, options=options, disk=disk, clock=clock)
+    for step in steps:
+        if step.kind == "write":
+            group = history.begin(step.changes)
+            group.versions = call_store(store, step.changes)
+            group.last_lsn = store._engine.last_lsn
+            history.answer(clock.monotonic())
+            if policy.mode == "interval":
+                late = history.answered_by(clock.monotonic() - policy.interval_seconds)
+                assert history.covered(store._engine.synced_lsn) >= late, "older than the interval and not synced"
+        elif step.kind == "flush":
+            store.flush()
+        elif step.kind == "compact":
+            store.compact()
+        elif step.kind == "wait":
+            clock.advance(step.seconds)
+    store.close()
+    run.end(disk, Promise(history.answered, history.answered, history.answered))
+    return run

@@ -65,14 +65,12 @@ class History:
         return count
 
     def all_but_operations(self, count: int) -> int:
-        """Answered groups, from the first, without those that hold the last ``count`` operations."""
-        kept = self.answered
-        for group in reversed(self.groups[: self.answered]):
-            if count <= 0:
-                break
-            count -= len(group.changes)
-            kept -= 1
-        return kept
+        """Answered groups, from the first, without those that hold any of the last ``count`` operations.
+
+        Operations that changed nothing, and so took no LSN, do not count.
+        """
+        last_lsn = self.groups[self.answered - 1].last_lsn if self.answered else 0
+        return min(self.covered(last_lsn - count), self.answered)
 
     def answered_by(self, time_s: float) -> int:
         """Groups, from the first, that were answered no later than ``time_s``."""

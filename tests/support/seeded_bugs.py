@@ -4,6 +4,7 @@ A pytest plugin: ``SHERD_INTERPRETED=1 SHERD_SEEDED_BUG=<name> PYTHONPATH=tests 
 runs those tests against the broken engine. Patching needs the interpreted build.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -135,7 +136,12 @@ def retry_a_failed_fsync(patch: Patch) -> None:
 
 
 def trust_an_fsync_after_a_failed_one(patch: Patch) -> None:
+    def sync_segment(self: Any, number: int) -> None:
+        with contextlib.closing(self._disk.open_append(self._path(number))) as file:
+            file.sync()
+
     patch.setattr(wal, "mark_fsync_failed", lambda disk, path: None)
+    patch.setattr(recovery.Recovery, "_sync_segment", sync_segment)
 
 
 def go_on_after_a_failed_write(patch: Patch) -> None:

@@ -38,8 +38,8 @@ class Survival:
 
     ``names``: which unsynced creations, renames and unlinks survive: ``none``, ``all``, ``prefix`` (in the order they
     were made) or ``some`` (any of them). ``data``: which unsynced bytes of each file survive: ``none``, ``all``,
-    ``prefix`` (cut at any byte), ``sectors`` (any of the touched sectors, the others zero) or ``stale`` (as
-    ``sectors``, but the others hold what an older file had there).
+    ``prefix`` (cut at any byte), ``sectors`` (any of the touched sectors, the others as they were) or ``stale`` (as
+    ``sectors``, but those of the others that were never written hold what an older file had there).
     """
 
     names: Literal["none", "all", "prefix", "some"]
@@ -117,6 +117,6 @@ def _apply_sectors(content: bytearray, pending: list[Change], dice: random.Rando
             step = min(end, position - position % SECTOR_BYTES + SECTOR_BYTES)
             if dice.random() < 0.5:
                 apply(content, Write(position, change.data[position - change.offset : step - change.offset]))
-            elif ghost[position:step]:
+            elif ghost[position:step] and not any(content[position:step]):
                 apply(content, Write(position, ghost[position:step]))
             position = step
