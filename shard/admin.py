@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from sherd.common.errors import BadRequest, UnknownMethod
-from sherd.common.limits import PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
+from sherd.common.errors import BadRequest, TooLarge, UnknownMethod
+from sherd.common.limits import KIB, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
 from sherd.common.wire.encode import NIL, array_header, bin_header, uint
 
 if TYPE_CHECKING:
     from sherd.shard.lsm.entry import Entry
     from sherd.shard.service import ServiceConnection
 
+PARAMS_BYTES_MAX = 64 * KIB
 FETCH_ROWS_EXAMINED_MAX = 20_000
 COUNT_ROWS_EXAMINED_MAX = 50_000
 FETCH_ROWS_MAX = 2**31 - 1
+_FETCH_OPTIONS = {b"limit", b"max_bytes", b"reverse", b"keys_only", b"meta"}
 
 
 def meta_value(entry: "Entry", now_ms: int) -> bytes:
@@ -50,24 +52,25 @@ class ShardAdmin:
         handler = _HANDLERS.get(method)
         if handler is None:
             raise UnknownMethod(f"{method[:64].decode(errors='replace')!r}")
-        arguments = msgpack.unpackb(params, strict_map_key=False, use_list=True)
-        if not isinstance(arguments, list):
-            raise BadRequest("params must be an array")
-        handler(self, connection, msgid, arguments)
+        handler(self, connection, msgid, _decode(params))
 
     def _reply(self, connection: "ServiceConnection", msgid: bytes, result: bytes, seen_lsn: int = 0) -> None:
         connection.service.gate.reply(connection.sink, msgid, result, seen_lsn, False, False)
 
     def _ping(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 0)
         self._reply(connection, msgid, msgpack.packb("pong"))
 
     def _hello(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[{"link": name, "layout": counter, "purpose": "point" | "scan"}]``, each of them optional."""
+        _check_count(arguments, 0, 1)
         peer = arguments[0] if arguments else {}
         if not isinstance(peer, dict):
             raise BadRequest("hello takes a map")
-        connection.peer = peer
+        names = (peer.get(b"link"), peer.get(b"purpose"))
+        connection.peer = " ".join(name[:64].decode(errors="replace") for name in names if isinstance(name, bytes))
         service = connection.service
-        announced = peer.get("layout")
+        announced = peer.get(b"layout")
         if isinstance(announced, int) and announced > service.token_map.layout.counter:
             self._refresh_layout(announced)
         status = self._describe()
@@ -81,23 +84,28 @@ class ShardAdmin:
         self._reply(connection, msgid, msgpack.packb(answer))
 
     def _status(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 0)
         self._reply(connection, msgid, msgpack.packb(self._describe()))
 
     def _fetch(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        start, end, options = _range_arguments(arguments, 3)
+        _check_count(arguments, 3)
+        start, end, options = _bound("start", arguments[0]), _bound("end", arguments[1]), arguments[2]
         if not isinstance(options, dict):
             raise BadRequest("fetch options must be a map")
-        limit = _bounded(options, "limit", FETCH_ROWS_MAX, FETCH_ROWS_MAX)
-        page_bytes = _bounded(options, "max_bytes", PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX)
+        unknown = options.keys() - _FETCH_OPTIONS
+        if unknown:
+            raise BadRequest(f"unknown option {unknown.pop()!r}")
+        limit = _at_least_one(options, b"limit", FETCH_ROWS_MAX)
+        page_bytes = _at_least_one(options, b"max_bytes", PAGE_BYTES_DEFAULT)
         engine = connection.service.engine
         page = engine.scan_page(
             start,
             end,
-            bool(options.get("reverse")),
-            limit,
-            page_bytes,
-            bool(options.get("keys_only")),
-            bool(options.get("meta")),
+            _flag(options, b"reverse"),
+            min(limit, FETCH_ROWS_MAX),
+            min(page_bytes, PAGE_BYTES_MAX),
+            _flag(options, b"keys_only"),
+            _flag(options, b"meta"),
             FETCH_ROWS_EXAMINED_MAX,
         )
         result = b"".join(
@@ -113,7 +121,8 @@ class ShardAdmin:
         self._reply(connection, msgid, result, engine.last_lsn)
 
     def _count_slice(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        start, end, _ = _range_arguments(arguments, 2)
+        _check_count(arguments, 2)
+        start, end = _bound("start", arguments[0]), _bound("end", arguments[1])
         engine = connection.service.engine
         count, resume = engine.count_page(start, end, COUNT_ROWS_EXAMINED_MAX)
         layout = connection.service.token_map.layout.counter
@@ -121,9 +130,11 @@ class ShardAdmin:
         self._reply(connection, msgid, result, engine.last_lsn)
 
     def _flush(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 0)
         self._force("flush", lambda report: self._reply(connection, msgid, msgpack.packb(report)))
 
     def _compact(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 0)
         self._force("compact", lambda report: self._reply(connection, msgid, msgpack.packb(report)))
 
 
@@ -142,21 +153,40 @@ def _encode_bound(bound: bytes | None) -> bytes:
     return NIL if bound is None else bin_header(len(bound)) + bound
 
 
-def _range_arguments(arguments: list[object], expected: int) -> tuple[bytes | None, bytes | None, object]:
-    if len(arguments) != expected:
+def _decode(params: bytes) -> list[object]:
+    """The params as a list; str and bin both come out as bytes."""
+    if len(params) > PARAMS_BYTES_MAX:
+        raise TooLarge(f"params of {len(params)} bytes are over the limit of {PARAMS_BYTES_MAX} for this method")
+    try:
+        found = msgpack.unpackb(params, raw=True, strict_map_key=False)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        raise BadRequest(f"params can't be decoded: {error}") from error
+    if not isinstance(found, list):
+        raise BadRequest("params must be an array")
+    return found
+
+
+def _check_count(arguments: list[object], least: int, most: int | None = None) -> None:
+    if not least <= len(arguments) <= (least if most is None else most):
+        expected = f"{least}" if most is None else f"{least} to {most}"
         raise BadRequest(f"params must be an array of {expected} items, not {len(arguments)}")
-    bounds = []
-    for bound in arguments[:2]:
-        if isinstance(bound, str):
-            bound = bound.encode("utf-8", "surrogateescape")
-        if bound is not None and not isinstance(bound, bytes):
-            raise BadRequest("start and end must be str, bin or nil")
-        bounds.append(bound)
-    return bounds[0], bounds[1], arguments[2] if expected > 2 else None
 
 
-def _bounded(options: dict[object, object], name: str, default: int, most: int) -> int:
+def _bound(name: str, value: object) -> bytes | None:
+    if value is not None and not isinstance(value, bytes):
+        raise BadRequest(f"{name} must be str, bin or nil")
+    return value
+
+
+def _at_least_one(options: dict[object, object], name: bytes, default: int) -> int:
     value = options.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadRequest(f"{name} must be an integer of at least 1")
-    return min(value, most)
+        raise BadRequest(f"{name.decode()} must be an integer of at least 1")
+    return value
+
+
+def _flag(options: dict[object, object], name: bytes) -> bool:
+    value = options.get(name, False)
+    if not isinstance(value, bool):
+        raise BadRequest(f"{name.decode()} must be true or false")
+    return value

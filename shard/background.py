@@ -3,20 +3,20 @@
 The engine decides what is to be done (``next_job``) and puts results in place (``installing``); the janitor, a child
 process, does the work. What putting in place has to wait for (fsync, rename, unlink) runs in a thread, one result at a
 time, while the loop goes on serving. If the janitor dies or hangs, its jobs have failed, another is started after a
-pause that grows, and the engine asks for the same again; nothing else notices. Forced flushes and compactions are engine
-tokens, looked at whenever a job ends. The janitor's priority is low while it keeps up and normal once writers are made
-to wait.
+pause that grows, and the engine asks for the same again; nothing else notices. A janitor hangs when it has work and its
+processor time has stood still for long: so a compaction may take hours, and a stopped process is found. Forced flushes
+and compactions are engine tokens, looked at whenever a job ends. The janitor's priority is low while it keeps up and
+normal once writers are made to wait.
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sherd.common.errors import SherdError, StoreError
+from sherd.common.errors import Overloaded, SherdError, StoreError
 from sherd.common.logs import event
 from sherd.shard.config import ShardConfig
 from sherd.shard.janitor_protocol import (
@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 NICE_AT_EASE = 10
 RESTART_PAUSE_SECONDS_MIN = 0.1
 RESTART_PAUSE_SECONDS_MAX = 5.0
-JOB_SECONDS_MAX = 900.0
+HANG_SECONDS = 120.0
+"""How long a janitor with work may use no processor time before it is killed; more than the slowest fsync takes."""
+FORCED_MAX = 1000
+"""Forced flushes and compactions that may wait at a time."""
 TICK_SECONDS = 0.5
 STOP_SECONDS = 2.0
 READ_BYTES = 1 << 16
@@ -45,7 +48,11 @@ Done = Callable[[dict[str, object]], None]
 
 
 class Background:
-    """Keeps one janitor running and one engine supplied. ``changed`` is called after each installed job."""
+    """Keeps one janitor running and one engine supplied.
+
+    ``changed`` is called after each job, and now and then. ``on_poison`` is told when the engine is down, and
+    ``on_failure`` when this work itself has stopped by a bug: a shard must not serve on without it.
+    """
 
     def __init__(
         self,
@@ -54,13 +61,18 @@ class Background:
         loop: asyncio.AbstractEventLoop,
         changed: Callable[[], None],
         on_poison: Callable[[StoreError], None],
+        on_failure: Callable[[BaseException], None],
+        hang_seconds: float = HANG_SECONDS,
     ) -> None:
         self._engine = engine
         self._config = config
         self._loop = loop
         self._changed = changed
         self._on_poison = on_poison
-        self._jobs: dict[int, tuple[Job, float]] = {}
+        self._on_failure = on_failure
+        self._hang_seconds = hang_seconds
+        self._jobs: dict[int, Job] = {}
+        self._moved: tuple[int | None, float] = (None, 0.0)  # processor time of the janitor, and when it last changed
         self._process: asyncio.subprocess.Process | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._installer: asyncio.Task[None] | None = None
@@ -70,47 +82,69 @@ class Background:
         self._nice = NICE_AT_EASE
         self._stopped = False
 
+    @property
+    def janitor_pid(self) -> int | None:
+        """The janitor's process id; None while there is none."""
+        return None if self._process is None else self._process.pid
+
     async def start(self) -> None:
         """Start the janitor and what watches it."""
         self._tasks = [self._loop.create_task(self._keep_janitor()), self._loop.create_task(self._tick())]
         self._installer = self._loop.create_task(self._install_results())
+        for task in (*self._tasks, self._installer):
+            task.add_done_callback(self._watch)
+
+    def _watch(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            log.critical("background work has stopped", exc_info=error)
+            self._on_failure(error)
 
     async def stop(self) -> None:
         """End the janitor; results at hand are installed, jobs under way given up: they leave temporaries at most."""
         self._stopped = True
         for task in self._tasks:
             task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
         self._results.put_nowait(None)
         if self._installer is not None:
-            await self._installer
+            await asyncio.gather(*self._tasks, self._installer, return_exceptions=True)  # _watch has told of errors
         self._thread.shutdown(wait=True)
         if self._process is not None:
             await self._end(self._process)
 
     def poke(self) -> None:
         """Hand out what the engine wants done now."""
-        process = self._process
-        if process is None or process.stdin is None or self._stopped:
+        pipe = self._pipe()
+        if pipe is None or self._stopped:
             return
         try:
             while (job := self._engine.next_job()) is not None:
-                self._jobs[job.id] = (job, self._loop.time() + JOB_SECONDS_MAX)
-                process.stdin.write(encode_message(job_message(job)))
+                if not self._jobs:
+                    self._moved = (None, self._loop.time())
+                self._jobs[job.id] = job
+                pipe.write(encode_message(job_message(job)))
         except StoreError as error:
             self._on_poison(error)
 
     def set_pressed(self, pressed: bool) -> None:
         """Whether writers wait for the janitor: then it runs at normal priority."""
         nice = 0 if pressed else NICE_AT_EASE
-        if nice != self._nice and self._process is not None and self._process.stdin is not None:
+        if nice == self._nice:
+            return
+        pipe = self._pipe()
+        if pipe is not None:
             self._nice = nice
-            self._process.stdin.write(encode_message(nice_message(nice)))
+            pipe.write(encode_message(nice_message(nice)))
+
+    def _pipe(self) -> asyncio.StreamWriter | None:
+        """The janitor's ear, if it still has one."""
+        pipe = self._process.stdin if self._process is not None else None
+        return None if pipe is None or pipe.is_closing() else pipe
 
     def force(self, kind: str, done: Done) -> None:
         """Flush or compact everything written so far; ``done`` gets a report when that is finished."""
+        if len(self._waiters) >= FORCED_MAX:
+            raise Overloaded(f"{FORCED_MAX} flushes and compactions wait already")
         request = self._engine.request_flush if kind == "flush" else self._engine.request_compact
         self._waiters.append((kind, request(), self._loop.time(), done))
         self.poke()
@@ -138,30 +172,43 @@ class Background:
         pause = RESTART_PAUSE_SECONDS_MIN
         while True:
             started = self._loop.time()
+            await self._run_janitor()
+            if self._loop.time() - started > 10 * RESTART_PAUSE_SECONDS_MAX:
+                pause = RESTART_PAUSE_SECONDS_MIN
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RESTART_PAUSE_SECONDS_MAX)
+
+    async def _run_janitor(self) -> None:
+        """One janitor from start to end; what it had not done has failed then."""
+        try:
             process = await asyncio.create_subprocess_exec(
                 *janitor_command(self._config.data, self._config.engine, os.getpid(), NICE_AT_EASE),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
-            self._process = process
-            self._nice = NICE_AT_EASE
-            self.poke()
-            try:
-                await self._read(process)
-            finally:
-                self._process = None
-                await self._end(process)
-            if self._loop.time() - started > 10 * RESTART_PAUSE_SECONDS_MAX:
-                pause = RESTART_PAUSE_SECONDS_MIN
-            event(log, logging.WARNING, "janitor ended, starting another", pid=process.pid, code=process.returncode)
-            self._fail_all(SherdError(f"the janitor, process {process.pid}, ended"))
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, RESTART_PAUSE_SECONDS_MAX)
+        except OSError as error:
+            event(log, logging.ERROR, "janitor can't be started", error=error)
+            return
+        self._process = process
+        self._nice = NICE_AT_EASE
+        self.poke()
+        try:
+            await self._read(process)
+        except ValueError as error:
+            event(log, logging.ERROR, "janitor says what makes no sense and is killed", pid=process.pid, error=error)
+            process.kill()
+        finally:
+            self._process = None
+            await self._end(process)
+        event(log, logging.WARNING, "janitor ended, starting another", pid=process.pid, code=process.returncode)
+        jobs, self._jobs = self._jobs, {}
+        for job in jobs.values():
+            self._engine.job_failed(job, SherdError(f"the janitor, process {process.pid}, ended"))
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
-        """Take results until the janitor's output ends."""
+        """Take results until the janitor's output ends. ValueError if they are none."""
         if process.stdout is None:
-            raise RuntimeError("the janitor has no output pipe")
+            raise ValueError("the janitor has no output pipe")
         messages = MessageBuffer()
         while data := await process.stdout.read(READ_BYTES):
             messages.feed(data)
@@ -169,9 +216,9 @@ class Background:
                 self._finish(*answer_of(message))
 
     def _finish(self, job_id: int, outcome: Any) -> None:
-        entry = self._jobs.pop(job_id, None)
-        if entry is not None:
-            self._results.put_nowait((entry[0], outcome))
+        job = self._jobs.pop(job_id, None)
+        if job is not None:
+            self._results.put_nowait((job, outcome))
 
     async def _install_results(self) -> None:
         """Put results in place, one after the other, until there is a None."""
@@ -205,11 +252,6 @@ class Background:
             except OSError as error:
                 failure = error
 
-    def _fail_all(self, error: Exception) -> None:
-        jobs, self._jobs = self._jobs, {}
-        for job, _ in jobs.values():
-            self._engine.job_failed(job, error)
-
     async def _tick(self) -> None:
         """Try again what failed, look after forced work, and end a janitor that hangs."""
         while True:
@@ -217,10 +259,18 @@ class Background:
             self.poke()
             self._look_at_waiters()
             self._changed()
-            process = self._process
-            if process is not None and any(deadline < self._loop.time() for _, deadline in self._jobs.values()):
-                event(log, logging.ERROR, "janitor hangs and is killed", pid=process.pid)
-                process.kill()
+            self._check_hang()
+
+    def _check_hang(self) -> None:
+        process = self._process
+        if process is None or not self._jobs:
+            return
+        used, since = cpu_ticks(process.pid), self._moved[1]
+        if used != self._moved[0]:
+            self._moved = (used, self._loop.time())
+        elif self._loop.time() - since > self._hang_seconds:
+            event(log, logging.ERROR, "janitor hangs and is killed", pid=process.pid, jobs=len(self._jobs))
+            process.kill()
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is not None:
@@ -230,3 +280,13 @@ class Background:
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+def cpu_ticks(pid: int) -> int | None:
+    """Processor time that a process has used, in the kernel's ticks; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return int(fields[11]) + int(fields[12])

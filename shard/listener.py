@@ -1,61 +1,139 @@
-"""The asyncio shell of a shard's connections: bytes in, bytes out, and a stop to reading when a peer does not read.
+"""The asyncio shell of a shard's connections: bytes in, bytes out, and a stop to reading when a peer is owed too much.
 
-A peer that does not take its replies is not read from until it does, so what a shard holds for one connection is
-bounded by the replies to what was already read; other connections never notice.
+A peer is not read from while its replies don't leave: because it doesn't take them (the transport's buffer is full), or
+because they are held and there are too many (the core is stalled). So what a shard holds for one connection is bounded,
+and other connections never notice. A peer that takes nothing for ``UNREAD_SECONDS_MAX`` is cut off, as is one that has
+not sent a whole request ``FIRST_FRAME_SECONDS_MAX`` after it came.
 """
 
 import asyncio
+import logging
 import socket
+from collections.abc import Iterator
 from typing import cast
 
+from sherd.common.logs import event
 from sherd.shard.service import ServiceConnection, ShardService
 from sherd.shard.turn import Turn
 
-WRITE_BUFFER_HIGH_BYTES = 8 * 1024 * 1024
+log = logging.getLogger(__name__)
+
+WRITE_BUFFER_HIGH_BYTES = 8 << 20
+UNREAD_SECONDS_MAX = 30.0
+FIRST_FRAME_SECONDS_MAX = 30.0
+
+
+class Connections:
+    """The open connections of one shard, ``most`` at a time; a further one is closed at once."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open: set[ShardProtocol] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def __iter__(self) -> "Iterator[ShardProtocol]":
+        return iter(list(self._open))
+
+    def add(self, connection: "ShardProtocol") -> bool:
+        """Whether there is room for it."""
+        if len(self._open) >= self._most:
+            return False
+        self._open.add(connection)
+        self._empty.clear()
+        return True
+
+    def discard(self, connection: "ShardProtocol") -> None:
+        self._open.discard(connection)
+        if not self._open:
+            self._empty.set()
+
+    async def gone(self, timeout_seconds: float) -> bool:
+        """Wait until all are closed; False if some are not by then."""
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
 
 
 class ShardProtocol(asyncio.Protocol):
     """One connection to a shard."""
 
-    def __init__(self, service: ShardService, turn: Turn, connections: "set[ShardProtocol]") -> None:
+    def __init__(self, service: ShardService, turn: Turn, connections: Connections) -> None:
         self._core = ServiceConnection(service)
         self._turn = turn
         self._connections = connections
+        self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
+        self._reading = True
+        self._full = False  # the transport's buffer
         self._stopped = False
+        self._unread_bytes = 0
+        self._unread_timer: asyncio.TimerHandle | None = None
+        self._first_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)  # uvloop's transports share no base class with asyncio's
-        sock = transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if not self._connections.add(self):
+            event(log, logging.WARNING, "too many connections, one is refused", connections=len(self._connections))
+            stream.abort()
+            return
+        _keep_alive(stream)
         stream.set_write_buffer_limits(high=WRITE_BUFFER_HIGH_BYTES)
         self._transport = stream
-        self._core.sink.transport = stream
-        self._connections.add(self)
+        self._core.sink.outlet = self
+        self._first_timer = self._loop.call_later(FIRST_FRAME_SECONDS_MAX, self._check_greeted)
 
     def data_received(self, data: bytes) -> None:
         self._core.feed(data)
+        if self._core.stalled:
+            self._choose_reading()
         self._turn.schedule()
 
+    def send(self, data: bytes) -> None:
+        """Of the turn: replies that may leave. Closes after the last one, if that was asked for."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if data:
+            transport.write(data)
+        core = self._core
+        if core.sink.closing:
+            if not core.sink.held_bytes:
+                transport.close()
+        elif core.stalled:
+            self._loop.call_soon(self._go_on)
+
     def pause_writing(self) -> None:
+        self._full = True
+        self._choose_reading()
         if self._transport is not None:
-            self._transport.pause_reading()
+            self._unread_bytes = self._transport.get_write_buffer_size()
+            self._unread_timer = self._loop.call_later(UNREAD_SECONDS_MAX, self._check_unread)
 
     def resume_writing(self) -> None:
-        if self._transport is not None and not self._transport.is_closing() and not self._stopped:
-            self._transport.resume_reading()
+        self._full = False
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+        self._go_on()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._core.sink.closing = True
+        self._core.sink.outlet = None
+        self._transport = None
+        for timer in (self._unread_timer, self._first_timer):
+            if timer is not None:
+                timer.cancel()
         self._connections.discard(self)
 
     def stop_reading(self) -> None:
         """Take no further requests."""
         self._stopped = True
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._choose_reading()
 
     def abort(self) -> None:
         """Close at once; what is buffered is not sent."""
@@ -66,3 +144,50 @@ class ShardProtocol(asyncio.Protocol):
         """Send what is buffered, then close."""
         if self._transport is not None:
             self._transport.close()
+
+    def _go_on(self) -> None:
+        """Execute requests that wait, if they may, and read again if nothing is in the way."""
+        if self._full or self._stopped or self._transport is None:
+            return
+        if self._core.stalled:
+            self._core.go_on()
+            self._turn.schedule()
+        self._choose_reading()
+
+    def _choose_reading(self) -> None:
+        wanted = not (self._full or self._stopped or self._core.stalled)
+        if self._transport is None or self._transport.is_closing() or wanted == self._reading:
+            return
+        self._reading = wanted
+        if wanted:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    def _check_unread(self) -> None:
+        if self._transport is None:
+            return
+        unread = self._transport.get_write_buffer_size()
+        if unread < self._unread_bytes:
+            self._unread_bytes = unread
+            self._unread_timer = self._loop.call_later(UNREAD_SECONDS_MAX, self._check_unread)
+            return
+        event(log, logging.WARNING, "peer does not read and is cut off", peer=self._core.peer, unread_bytes=unread)
+        self._transport.abort()
+
+    def _check_greeted(self) -> None:
+        if not self._core.greeted:
+            event(log, logging.WARNING, "peer sends no request and is cut off")
+            self.abort()
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """Over TCP, send small writes at once, and have the kernel find a peer that has vanished in about a minute."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

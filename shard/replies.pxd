@@ -1,7 +1,9 @@
 cdef class ReplySink:
     cdef readonly list parts
-    cdef public object transport
+    cdef public object outlet
     cdef public bint closing
+    cdef readonly Py_ssize_t ready_bytes
+    cdef readonly Py_ssize_t held_bytes
     cdef bint _dirty
 
 cdef class ReplyGate:

@@ -4,8 +4,9 @@ A reply that has seen log position L (an entry, a tombstone, or its own write) m
 ``L - slack``: slack is 0 under ``always``, N under ``ops:N``, and unbounded under ``interval:T`` and ``os``, where the
 write that ends every loop turn is enough. A request may ask for more (``sync``), never for less.
 
-Invariants: replies collect in their connection's sink and leave only in ``take_dirty``, which the turn calls after its
-commit; held replies leave in the order in which they were made; a poisoned shard drops all of them.
+Invariants: replies collect in their connection's sink and leave only by ``take_dirty``, which the turn calls after its
+commit and at no other time; held replies leave in the order in which they were held; a poisoned shard drops all of
+them. What a connection is owed is counted, so that whoever feeds requests in can stop before it grows without bound.
 """
 
 from collections import deque
@@ -15,22 +16,31 @@ import cython
 
 from sherd.common.wire.encode import NIL, REPLY
 
+REPLY_OVERHEAD_BYTES = 384
+"""What a held reply takes in memory beside its result: its parts, their list, and its place in the queue."""
+_OVERHEAD = cython.declare(cython.Py_ssize_t, REPLY_OVERHEAD_BYTES)
+
 
 @cython.final
 @cython.cclass
 class ReplySink:
-    """What is to be sent on one connection at the end of the turn: parts to be joined."""
+    """What one connection is owed. ``parts`` are to be joined and sent at the end of the turn, ``ready_bytes`` is what
+    they take; ``held_bytes`` what replies take that may not leave yet. ``outlet`` has the method ``send(data)``. After
+    ``closing`` is set nothing more is taken from the peer; the connection ends when the last reply has left.
+    """
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
-        self.transport: Any = None
+        self.outlet: Any = None
         self.closing = False
+        self.ready_bytes = self.held_bytes = 0
         self._dirty = False
 
     def take(self) -> bytes:
         """The bytes to send now; the sink is empty and clean after."""
         data = b"".join(self.parts)
         self.parts = []
+        self.ready_bytes = 0
         self._dirty = False
         return data
 
@@ -61,9 +71,12 @@ class ReplyGate:
     ) -> None:
         """A result (encoded) for the request ``msgid`` (encoded) that has seen ``seen_lsn`` (0 = nothing unsynced)."""
         needed: cython.ulonglong = self._needed(seen_lsn, sync)
+        size: cython.Py_ssize_t = len(result) + _OVERHEAD
         if is_write and self.write_delay_seconds > 0:
+            sink.held_bytes += size
             self._delayed.append((needed, sink, [REPLY, msgid, NIL, result]))
         elif needed <= self.synced_lsn:
+            sink.ready_bytes += size
             parts: list[bytes] = sink.parts
             parts.append(REPLY)
             parts.append(msgid)
@@ -73,12 +86,20 @@ class ReplyGate:
                 sink._dirty = True
                 self._dirty.append(sink)
         else:
+            sink.held_bytes += size
             self._held.append((needed, sink, [REPLY, msgid, NIL, result]))
 
     @cython.ccall
     def error(self, sink: ReplySink, msgid: bytes, body: bytes, seen_lsn: cython.ulonglong) -> None:
         """An error (its encoded error and result fields) for the request ``msgid``."""
+        sink.held_bytes += len(body) + _OVERHEAD
         self._pass(sink, [REPLY, msgid, body], self._needed(seen_lsn, False))
+
+    def touch(self, sink: ReplySink) -> None:
+        """Have the outlet of ``sink`` called at the end of the turn, even if there is nothing to send."""
+        if not sink._dirty:
+            sink._dirty = True
+            self._dirty.append(sink)
 
     @cython.cfunc
     def _needed(self, seen_lsn: cython.ulonglong, sync: cython.bint) -> cython.ulonglong:
@@ -90,9 +111,13 @@ class ReplyGate:
 
     @cython.cfunc
     def _pass(self, sink: ReplySink, parts: list, needed: cython.ulonglong) -> None:  # type: ignore[type-arg]
+        """Move a reply that was held, or counts as held, on to where it may go now."""
         if needed > self.synced_lsn:
             self._held.append((needed, sink, parts))
             return
+        size: cython.Py_ssize_t = len(parts[len(parts) - 1]) + _OVERHEAD
+        sink.held_bytes -= size
+        sink.ready_bytes += size
         sink.parts.extend(parts)
         if not sink._dirty:
             sink._dirty = True
@@ -132,6 +157,7 @@ class ReplyGate:
 
     def drop(self) -> None:
         """Release nothing that has not left yet: the shard is poisoned."""
+        sink: ReplySink
         for sink in self._dirty:
             sink.take()
         self._dirty = []

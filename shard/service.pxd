@@ -22,7 +22,10 @@ cdef class ShardService:
 cdef class ServiceConnection:
     cdef readonly ShardService service
     cdef readonly ReplySink sink
-    cdef public object peer
+    cdef public str peer
+    cdef readonly bint stalled
+    cdef readonly bint greeted
+    cdef Py_ssize_t _owed_bytes_max
     cdef Scanner _scanner
     cdef RequestReader _reader
 

@@ -3,6 +3,9 @@
 The core of a connection, without I/O: bytes go into ``feed``, replies come out of its sink at the end of the turn.
 The data methods run here, on encoded values; everything rarer goes to ``ShardAdmin``. Writes are staged in the engine
 and seen at once by whoever reads next; the turn commits them with one write before any reply of the turn leaves.
+
+A connection that is owed more than ``OWED_BYTES_MAX`` is stalled: the requests that have come in wait, unexecuted,
+until replies have left. So what a shard holds for one connection is bounded however fast its peer asks.
 """
 
 import logging
@@ -48,6 +51,8 @@ else:
 log = logging.getLogger(__name__)
 
 NOTIFICATION = 2
+OWED_BYTES_MAX = 16 << 20
+"""Replies that one connection may be owed, with what they take beside their bytes, before its requests wait."""
 
 
 @cython.final
@@ -88,37 +93,62 @@ class ShardService:
 @cython.final
 @cython.cclass
 class ServiceConnection:
-    """One connection's frames in, replies out."""
+    """One connection's frames in, replies out.
 
-    def __init__(self, service: ShardService) -> None:
+    ``stalled``: requests wait because too much is owed; call ``go_on`` once replies have left. ``greeted``: a whole
+    frame has come in. ``peer`` is the name the other side gave itself in ``hello``.
+    """
+
+    def __init__(self, service: ShardService, owed_bytes_max: int = OWED_BYTES_MAX) -> None:
         self.service = service
         self.sink = ReplySink()
-        self.peer: dict[str, object] = {}
+        self.peer = ""
+        self.stalled = self.greeted = False
+        self._owed_bytes_max = owed_bytes_max
         self._scanner = Scanner(service.limits)
         self._reader = RequestReader(service.limits)
 
     def feed(self, data: bytes) -> None:
         """Execute every whole request in ``data``. After a framing error ``sink.closing`` is set: send, then close."""
         self._scanner.feed(data)
-        self._serve()
+        if not self.stalled:
+            self._serve()
+
+    def go_on(self) -> None:
+        """Execute the requests that wait, if little enough is owed now."""
+        if self.sink.ready_bytes + self.sink.held_bytes <= self._owed_bytes_max // 2:
+            self.stalled = False
+            self._serve()
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of requests taken in and not executed, half received ones included."""
+        return self._scanner.buffered_bytes
 
     @cython.cfunc
     def _serve(self) -> None:
         scanner: Scanner = self._scanner
-        while not self.sink.closing:
+        sink: ReplySink = self.sink
+        while not sink.closing:
+            if sink.ready_bytes + sink.held_bytes > self._owed_bytes_max:
+                self.stalled = True
+                return
             try:
                 if not scanner.next():
                     return
             except FramingError as error:
-                self.sink.closing = True
+                sink.closing = True
+                self.service.gate.touch(sink)
                 if error.msgid is not None:
                     self._fail(error.msgid, error.error)
                 return
+            self.greeted = True
             if scanner.kind == NOTIFICATION:
                 continue
+            if self.service.refusal is not None:
+                self._fail(scanner.msgid, self.service.refusal)
+                continue
             try:
-                if self.service.refusal is not None:
-                    raise self.service.refusal
                 if scanner.method_start < 0:
                     raise BadRequest("method must be str or bin")
                 self._dispatch(scanner.data, scanner.data[scanner.method_start : scanner.method_end])
@@ -191,13 +221,17 @@ class ServiceConnection:
         reader.read_delete(data, self._scanner.params_start, self._scanner.frame_end)
         service.own(reader.key)
         service.writable()
-        old: Entry | None = service.engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
+        engine: Engine = service.engine
+        last_lsn: cython.ulonglong = engine.last_lsn
+        old: Entry | None = engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
+        # Nothing is staged for a key that holds nothing: then the answer rests on what the engine saw there.
+        seen: cython.ulonglong = engine.seen_lsn if engine.last_lsn == last_lsn else engine.last_lsn
         result: bytes
         if reader.return_old:
             result = NIL if old is None or old.value is None else old.value
         else:
             result = FALSE if old is None else TRUE
-        service.gate.reply(self.sink, self._scanner.msgid, result, service.engine.last_lsn, reader.sync, True)
+        service.gate.reply(self.sink, self._scanner.msgid, result, seen, reader.sync, True)
 
     @cython.cfunc
     def _mget(self, data: bytes) -> None:
@@ -230,7 +264,6 @@ class ServiceConnection:
         reader: RequestReader = self._reader
         service: ShardService = self.service
         operations: list[BatchOperation] = reader.read_batch(data, self._scanner.params_start, self._scanner.frame_end)
-        service.writable()
         now_ms: cython.ulonglong = service.engine.now_ms()
         staged: list[tuple[int, bytes, bytes | None, int, int]] = []
         operation: BatchOperation
@@ -243,6 +276,7 @@ class ServiceConnection:
                 staged.append((KIND_PUT, operation.key, value, expiry_ms, condition))
             else:
                 staged.append((KIND_DELETE, operation.key, None, 0, condition))
+        service.writable()
         try:
             results = service.engine.batch(staged)
         except Conflict as conflict:

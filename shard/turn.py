@@ -2,8 +2,11 @@
 
 Order at the end of a turn, and why: (1) the commit writes the log, so that nothing is answered that a kill could
 lose; (2) a sync starts if somebody waits for one or the policy asks; (3) replies whose turn has come leave. fsync runs
-in a thread, one at a time, and serves everybody who waits. A failed write or fsync poisons the shard: nothing leaves
-any more, and ``on_poison`` ends the process so that it is restarted or replaced.
+in a thread, one at a time, and serves everybody who waits.
+
+Invariants: replies leave in ``end`` only, after its commit, whoever made them ready; while a reply is held, a sync is
+under way or the end of a turn is due. A failed write or fsync poisons the shard: nothing leaves any more, and
+``on_poison`` ends the process so that it is restarted or replaced.
 """
 
 import asyncio
@@ -19,7 +22,8 @@ from sherd.shard.replies import ReplyGate
 
 log = logging.getLogger(__name__)
 
-IDLE_TICK_SECONDS = 1.0
+IDLE_SECONDS = 1.0
+"""How long writes must have paused before the last group is covered; twice that at most."""
 
 
 def gate_slack(policy: FsyncPolicy) -> int | None:
@@ -38,6 +42,7 @@ class Turn:
         loop: asyncio.AbstractEventLoop,
         after_commit: Callable[[], None],
         on_poison: Callable[[StoreError], None],
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         self._engine = engine
         self._gate = gate
@@ -45,10 +50,13 @@ class Turn:
         self._loop = loop
         self._after_commit = after_commit
         self._on_poison = on_poison
+        self._idle_seconds = idle_seconds
         self._scheduled = False
         self._stopped = False
         self._syncing: Future[None] | None = None
         self._sync_wanted = False
+        self._synced = asyncio.Event()  # set when a sync has ended
+        self._segment = engine.segment
         self._covered_lsn = 0
         self._idle_lsn = 0
         self._delays_running = 0
@@ -59,7 +67,7 @@ class Turn:
         """Begin the periodic work: interval syncs and the idle record."""
         if self._policy.mode == "interval":
             self._every(self._policy.interval_seconds, self._interval_sync)
-        self._every(IDLE_TICK_SECONDS, self._idle)
+        self._every(self._idle_seconds, self._idle)
 
     def schedule(self) -> None:
         """End the turn once everything that is ready has been handled."""
@@ -73,88 +81,100 @@ class Turn:
         if self._stopped:
             return
         try:
-            if self._engine.staged:
-                self._engine.commit()
+            self._engine.commit()  # also when nothing is staged: it tells if the engine is down
+            if self._is_sync_due():
+                self._start_sync()
         except StoreError as error:
-            self._poison(error)
+            self.poison(error)
             return
-        self._sync_if_due()
-        self._release_delayed()
-        self._flush()
+        self._delay_writes()
+        for sink in self._gate.take_dirty():
+            data = sink.take()
+            if sink.outlet is not None:
+                sink.outlet.send(data)
         self._after_commit()
 
     async def stop(self) -> None:
-        """Commit and sync what is staged, release every reply that may leave, and end the periodic work."""
-        self.end()
-        while not self._stopped and (self._syncing is not None or self._engine.synced_lsn < self._engine.last_lsn):
-            if self._syncing is None:
-                self._start_sync()
-            syncing = self._syncing
-            if syncing is not None:
-                await asyncio.wait([asyncio.wrap_future(syncing)])
-                await asyncio.sleep(0)  # let the completion that the thread has posted run
-        self._gate.write_delay_seconds = 0.0
-        self._gate.release_delayed(self._gate.delayed)
-        self._flush()
+        """Commit and sync what is staged, release every reply, and end the periodic work. After poison: only that."""
+        while not self._stopped:
+            self._gate.release_delayed(self._gate.delayed)
+            self.end()
+            if self._stopped or (self._syncing is None and self._engine.synced_lsn >= self._engine.last_lsn):
+                break
+            self._want_sync()
+            if self._syncing is not None:
+                await self._synced.wait()
         self._stopped = True
         for timer in self._timers:
             timer.cancel()
-        self._thread.shutdown(wait=True)
+        self._thread.shutdown(wait=False)
 
-    def _flush(self) -> None:
-        for sink in self._gate.take_dirty():
-            transport = sink.transport
-            data = sink.take()
-            if transport is not None and not transport.is_closing():
-                transport.write(data)
-                if sink.closing:
-                    transport.close()
+    def poison(self, error: StoreError) -> None:
+        """The log failed: let nothing leave any more, and tell."""
+        if self._stopped:
+            return
+        log.critical("the log failed: nothing more is answered error=%s", error)
+        self._stopped = True
+        self._synced.set()
+        self._gate.drop()
+        self._on_poison(error)
 
-    def _sync_if_due(self) -> None:
+    def _is_sync_due(self) -> bool:
+        """Whether somebody waits for a sync, or has to; a log that has rolled is synced under every policy, so that
+        the files of old segments can go."""
+        rolled = self._engine.segment != self._segment
+        self._segment = self._engine.segment
         unsynced = self._engine.last_lsn - self._engine.synced_lsn
-        if self._gate.wants_sync or (self._policy.mode == "ops" and unsynced >= self._policy.ops):
-            self._start_sync()
+        many = self._policy.mode == "ops" and unsynced >= self._policy.ops
+        return rolled or many or self._sync_wanted or self._gate.wants_sync
 
-    def _interval_sync(self) -> None:
-        if self._engine.written_lsn > self._engine.synced_lsn:
+    def _want_sync(self) -> None:
+        """``_start_sync`` outside the end of a turn."""
+        try:
             self._start_sync()
+        except StoreError as error:
+            self.poison(error)
 
     def _start_sync(self) -> None:
+        """Sync what is written; if a sync is under way, once more after it. Raises StorePoisoned."""
+        self._sync_wanted = self._syncing is not None
         if self._syncing is not None:
-            self._sync_wanted = True
             return
         ticket = self._engine.sync_begin()
         if ticket is None:
-            self._gate.synced(self._engine.synced_lsn)
-            return
+            return  # nothing is unsynced
 
         def done(future: Future[None]) -> None:
-            self._loop.call_soon_threadsafe(self._sync_done, ticket, future)
+            self._loop.call_soon_threadsafe(self._end_sync, ticket, future)
 
-        self._sync_wanted = False
+        self._synced.clear()
         self._syncing = self._thread.submit(ticket.run)
         self._syncing.add_done_callback(done)
 
-    def _sync_done(self, ticket: SyncTicket, future: Future[None]) -> None:
+    def _end_sync(self, ticket: SyncTicket, future: Future[None]) -> None:
         self._syncing = None
+        self._synced.set()
         if self._stopped:
             return
         error = future.exception()
         try:
-            if error is not None and not isinstance(error, OSError):
+            if error is not None and not isinstance(error, Exception):
                 raise error
             self._engine.sync_end(ticket, error)
         except StoreError as failure:
-            self._poison(failure)
+            self.poison(failure)
             return
         self._gate.synced(self._engine.synced_lsn)
-        self._flush()
-        if self._sync_wanted or self._gate.wants_sync:
-            self._start_sync()
+        self.end()
 
-    def _release_delayed(self) -> None:
+    def _interval_sync(self) -> None:
+        if self._engine.written_lsn > self._engine.synced_lsn:
+            self._want_sync()
+
+    def _delay_writes(self) -> None:
+        """Start the delay of the write replies that back-pressure has held since the last turn."""
         count = self._gate.delayed - self._delays_running
-        if count:
+        if count > 0:
             self._delays_running += count
             self._loop.call_later(self._gate.write_delay_seconds, self._let_go, count)
 
@@ -164,24 +184,26 @@ class Turn:
         self.schedule()
 
     def _idle(self) -> None:
-        """Cover the last group: once writes have paused and are synced, an empty record says so in the log."""
+        """Cover the last group: once writes have paused, they are synced, and then an empty record says so in the log.
+
+        Under every policy: it costs a store that rests nothing, and damage to its log can be told from a torn tail.
+        """
         engine = self._engine
         last = engine.last_lsn
         paused = last == self._idle_lsn
         self._idle_lsn = last
-        if not paused or last == self._covered_lsn or engine.staged:
+        if not paused or last == self._covered_lsn:
             return
         if engine.synced_lsn < last:
-            if self._policy.mode != "os":
-                self._start_sync()
+            self._want_sync()
             return
         try:
             engine.append_empty()
-            engine.commit()
         except StoreError as error:
-            self._poison(error)
+            self.poison(error)
             return
         self._covered_lsn = last
+        self._want_sync()
 
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
         position = len(self._timers)
@@ -192,9 +214,3 @@ class Turn:
                 self._timers[position] = self._loop.call_later(seconds, tick)
 
         self._timers.append(self._loop.call_later(seconds, tick))
-
-    def _poison(self, error: StoreError) -> None:
-        log.critical("the log failed: nothing more is answered error=%s", error)
-        self._stopped = True
-        self._gate.drop()
-        self._on_poison(error)

@@ -11,8 +11,8 @@ import asyncio
 import logging
 import os
 import signal
-import time
 
+from sherd.common.build import is_compiled
 from sherd.common.clock import SystemClock
 from sherd.common.disk import RealDisk
 from sherd.common.errors import ConfigError, StoreError, Unavailable
@@ -30,7 +30,7 @@ from sherd.common.version import VERSION
 from sherd.shard.admin import ShardAdmin
 from sherd.shard.background import Background
 from sherd.shard.config import ShardConfig
-from sherd.shard.listener import ShardProtocol
+from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import ShardService
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 
 CLOSE_SECONDS_MAX = 5.0
 LOOK_SECONDS = 0.002
-COMPILED = type(ReplyGate.reply).__name__ != "function"
 
 
 class Worker:
@@ -50,23 +49,26 @@ class Worker:
         self._config = config
         self._loop = loop
         self._disk = RealDisk()
-        self._started = time.time()
+        self._clock = SystemClock()
+        self._started = self._clock.monotonic()
         topology = read_topology(self._disk, config.topology)
         state = topology.shards.get(ShardId(config.id))
         if state is None:
             raise ConfigError(f"the topology in {config.topology} has no shard {config.id}")
         self._term = state.term
-        self.engine = Engine.open(config.data, config.engine, self._disk, SystemClock(), term=self._term)
+        self.engine = Engine.open(config.data, config.engine, self._disk, self._clock, term=self._term)
         policy = config.engine.fsync_policy
         self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn)
         self._turn = Turn(self.engine, self._gate, policy, loop, self._after_commit, self._on_poison)
-        self._background = Background(self.engine, config, loop, self._turn.schedule, self._on_poison)
+        self._background = Background(
+            self.engine, config, loop, self._look_soon, self._turn.poison, self._on_background_failure
+        )
         admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
         token_map = TokenMap(topology.layout)
         self._service = ShardService(config.id, self.engine, self._gate, token_map, admin, config.limits)
-        self._connections: set[ShardProtocol] = set()
+        self._connections = Connections(config.limits.connections_max)
         self._stopping = asyncio.Event()
-        self._failure: StoreError | None = None
+        self._failure: BaseException | None = None
         self._segment = 0
         self._look_at = 0.0
 
@@ -95,7 +97,7 @@ class Worker:
         status = self.engine.status()
         event(
             log, logging.INFO, "shard serves", shard=self._config.id, address=bound, term=self._term,
-            keys=status.get("keys"), open_seconds=round(time.time() - self._started, 3),
+            keys=status["keys_estimate"], open_seconds=round(self._clock.monotonic() - self._started, 3),
         )  # fmt: skip
         if self._config.ready_fd is not None:
             announce_ready(self._config.ready_fd, str(bound))
@@ -103,13 +105,12 @@ class Worker:
     async def _close(self) -> int:
         for connection in self._connections:
             connection.stop_reading()
-        if self._failure is None:
-            await self._turn.stop()
-        for connection in list(self._connections):
+        await self._turn.stop()
+        for connection in self._connections:
             connection.close()
-        deadline = self._loop.time() + CLOSE_SECONDS_MAX
-        while self._connections and self._loop.time() < deadline:
-            await asyncio.sleep(0.01)
+        if not await self._connections.gone(CLOSE_SECONDS_MAX):
+            for connection in self._connections:
+                connection.abort()
         await self._background.stop()
         self.engine.close()
         event(log, logging.INFO, "shard closed", shard=self._config.id, clean=self._failure is None)
@@ -129,15 +130,29 @@ class Worker:
         self._gate.write_delay_seconds = pressure.delay_seconds
         self._service.overloaded = pressure.overloaded
 
+    def _look_soon(self) -> None:
+        """Background work has changed: look at it, and at the pressure, at the end of this turn."""
+        self._look_at = 0.0
+        self._turn.schedule()
+
     def _on_poison(self, error: StoreError) -> None:
+        """Nobody gets an answer any more; the connections break, so that nobody waits for one."""
         self._failure = error
         self._service.refusal = Unavailable(f"shard {self._config.id} is stopping: {error}")
-        for connection in list(self._connections):
+        for connection in self._connections:
             connection.abort()
         self._stopping.set()
 
+    def _on_background_failure(self, error: BaseException) -> None:
+        self._failure = error
+        self._stopping.set()
+
     def _refresh_layout(self, announced: int) -> None:
-        topology: Topology = read_topology(self._disk, self._config.topology)
+        try:
+            topology: Topology = read_topology(self._disk, self._config.topology)
+        except (OSError, StoreError) as error:
+            event(log, logging.ERROR, "topology not readable", path=self._config.topology, error=error)
+            return
         if topology.layout.counter > self._service.token_map.layout.counter:
             self._service.token_map = TokenMap(topology.layout)
             event(log, logging.INFO, "layout taken", counter=topology.layout.counter, announced=announced)
@@ -150,10 +165,11 @@ class Worker:
             "pid": os.getpid(),
             "term": self._term,
             "version": VERSION,
-            "compiled": COMPILED,
+            "compiled": is_compiled(),
             "fsync": self._config.engine.fsync,
             "address": self._config.listen,
-            "uptime_seconds": round(time.time() - self._started, 1),
+            "uptime_seconds": round(self._clock.monotonic() - self._started, 1),
+            "janitor_pid": self._background.janitor_pid,
             "connections": len(self._connections),
             "layout": self._service.token_map.layout.counter,
             "loop": loop_name(),
