@@ -8,14 +8,16 @@ A directory is open in one process at a time. Threads share a ``Store`` safely: 
 of a scan. A fork's child must open its own (the parent keeps this one).
 
 What a power cut may lose follows ``fsync`` (a killed process loses nothing that returned): ``always`` nothing, each
-write returns after its fsync; ``ops:N`` at most the last N operations; ``interval:T`` what was written since the last
-fsync, which the first write after T does, and ``sync`` and ``close``: there is no timer, so the last writes before a
-pause stay unsynced until one of these; ``os`` what the kernel had not written back. It is always a suffix that is lost.
+write returns after its fsync; ``ops:N`` at most the last N operations; ``interval:T`` at most the last T plus one fsync
+(the first write after T syncs, and a timer if none comes); ``os`` what the kernel had not written back. It is always a
+suffix that is lost.
 """
 
 import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -30,6 +32,7 @@ from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.options import DEFAULTS, EngineOptions
 from sherd.shard.lsm.store_codec import BatchOp, StoreCodec, check_version, expiry_ms, whole
 from sherd.shard.lsm.store_pages import RowReader, StoreSnapshot
+from sherd.shard.lsm.store_timer import SyncTimer
 from sherd.shard.lsm.store_work import InlineWork, JanitorWork
 from sherd.shard.lsm.verify import VerifyReport, verify_open
 
@@ -59,6 +62,9 @@ class Store:
         self._pid = os.getpid()
         self._segment = engine.segment
         self._synced_at = clock.monotonic()
+        self._timer: SyncTimer | None = None
+        if self._policy.mode == "interval" and isinstance(clock, SystemClock) and not read_only:
+            self._timer = SyncTimer(self._policy.interval_seconds, partial(_timed_sync, weakref.ref(self)))
 
     @classmethod
     def open(
@@ -122,9 +128,11 @@ class Store:
 
     def close(self) -> None:
         """Make everything durable and let go of the directory. Later calls raise StoreClosed."""
+        if self._pid != os.getpid():
+            return
+        if self._timer is not None:
+            self._timer.stop()
         with self._lock:
-            if self._pid != os.getpid():
-                return
             self._work.close()
             self._engine.close()
 
@@ -323,6 +331,8 @@ class Store:
             or (policy.mode == "interval" and self._clock.monotonic() - self._synced_at >= policy.interval_seconds)
         ):
             self._sync()
+        elif self._timer is not None:
+            self._timer.start()
         if engine.segment != self._segment:
             self._segment = engine.segment
             self._work.advance()
@@ -347,3 +357,14 @@ class Store:
                 raise error
             if isinstance(self._work, InlineWork) and not done():
                 raise SherdError("background work is paused after a failure; see status()")
+
+
+def _timed_sync(reference: "weakref.ref[Store]") -> bool:
+    """Sync a store that has something unsynced; False once it is gone."""
+    store = reference()
+    if store is None:
+        return False
+    with store._lock:
+        if store._engine.synced_lsn < store._engine.written_lsn:
+            store._sync()
+    return True

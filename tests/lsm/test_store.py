@@ -11,6 +11,7 @@ import pytest
 from sherd import Store
 from sherd.common.clock import ManualClock
 from sherd.common.codec import JsonEncoder
+from sherd.common.disk import File, RealDisk
 from sherd.common.errors import (
     BadRequest,
     ConfigError,
@@ -36,6 +37,33 @@ TINY = EngineOptions(
     level_base_bytes=16 << 10,
     level_size_multiplier=3,
 )
+
+
+class NotingFile:
+    """A file that tells of its syncs."""
+
+    def __init__(self, file: File, synced: threading.Event) -> None:
+        self._file = file
+        self._synced = synced
+
+    def sync(self) -> None:
+        self._file.sync()
+        self._synced.set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class NotingDisk(RealDisk):
+    """Real files; ``synced`` is set by every sync of a log segment."""
+
+    __slots__ = ("synced",)
+
+    def __init__(self) -> None:
+        self.synced = threading.Event()
+
+    def open_append(self, path: str, position: int | None = None) -> Any:
+        return NotingFile(super().open_append(path, position), self.synced)
 
 
 @pytest.fixture
@@ -246,6 +274,19 @@ def test_when_it_is_synced(path: str) -> None:
         assert not synced(db)
         db.sync()
         assert synced(db)
+
+
+def test_a_pause_is_synced_by_the_timer(path: str) -> None:
+    """Under ``interval:T`` the last write before a pause does not wait for the next one."""
+    disk = NotingDisk()
+    with Store.open(path, fsync="interval:20ms", disk=disk) as db:
+        db.put("k", 1)
+        db.put("k", 2)
+        while not synced(db):
+            assert disk.synced.wait(10)
+            disk.synced.clear()
+    threads = [thread.name for thread in threading.enumerate()]
+    assert "sherd-sync" not in threads
 
 
 def test_inline_background_work(db: Store) -> None:
