@@ -66,8 +66,8 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Long tests run only when ``-m`` names them."""
-    if "soak" in config.option.markexpr:
+    """Long tests run only when ``-m soak`` asks for them."""
+    if config.option.markexpr == "soak":
         return
     long = [item for item in items if item.get_closest_marker("soak")]
     if long:

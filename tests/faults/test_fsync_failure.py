@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from support.crash_disk import CrashDisk, Fault
@@ -14,6 +15,7 @@ from sherd.common.clock import ManualClock
 from sherd.common.errors import StorePoisoned
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.jobs import run_job
+from sherd.shard.lsm.store import Store
 
 pytestmark = pytest.mark.core
 
@@ -160,3 +162,30 @@ def test_an_error_in_background_work_loses_nothing(kind: str, path_end: str, aft
         contents(open_engine(restarted, seed=1)), history.answered, len(history.groups), "restarted after the trouble"
     )
     assert orphans(restarted) == []
+
+
+@pytest.mark.parametrize("fsync", ["always", "ops:3", "interval:100ms"])
+def test_a_store_acknowledges_nothing_after_a_failed_fsync(fsync: str) -> None:  # FAULTS 5
+    disk, clock = CrashDisk(), ManualClock()
+    options = replace(TINY, fsync=fsync)
+    store = Store.open(DIRECTORY, options=options, disk=disk, clock=clock)
+    disk.faults.append(Fault("sync", errno.EIO, path_end=".wal", after=2))
+    acknowledged: list[int] = []
+
+    def put_until_it_fails() -> None:
+        for number in range(100):
+            clock.advance(0.06)
+            store.put(f"{number:03d}", number)
+            acknowledged.append(number)
+
+    with pytest.raises(StorePoisoned, match="fsync"):
+        put_until_it_fails()
+    assert 2 <= len(acknowledged) < 20
+    before = len(disk.operations)
+    for call in (lambda: store.get("000"), lambda: store.put("x", 1), lambda: list(store.scan()), store.sync):
+        with pytest.raises(StorePoisoned):
+            call()
+    store.close()
+    assert not [operation for operation in disk.operations[before:] if operation.kind == "sync"], "tried again"
+    with Store.open(DIRECTORY, options=options, disk=CrashDisk(disk.image())) as again:
+        assert [again.get(f"{number:03d}") for number in acknowledged] == acknowledged

@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import pytest
 from support.crash_disk import CrashDisk
-from support.engine_run import COMPILED, TINY, check_reads_agree, contents, open_engine, run_jobs, stage
+from support.crash_run import call_store
+from support.engine_run import COMPILED, DIRECTORY, TINY, check_reads_agree, contents, open_engine, run_jobs, stage
 from support.history import Change, Contents
-from support.workload import value_of
+from support.workload import KEYS as WORKLOAD_KEYS
+from support.workload import single_calls, value_of
 
 from sherd.common.clock import ManualClock
 from sherd.common.errors import Overloaded
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.store import Store
 
 pytestmark = pytest.mark.core
 
@@ -96,6 +99,34 @@ def test_other_options_give_the_same_answers() -> None:
     first = results.pop("tiny")
     for name, other in results.items():
         assert other == first, name
+
+
+def answers_of_store(options: EngineOptions) -> list[object]:
+    """What a ``Store`` answers to a fixed run of calls, with restarts in it, and what it holds in the end."""
+    disk, clock = CrashDisk(), ManualClock()
+    store = Store.open(DIRECTORY, options=options, disk=disk, clock=clock)
+    answers: list[object] = []
+    for number, step in enumerate(single_calls(seed=8, writes=150)):
+        if step.kind == "write":
+            answers.append(call_store(store, step.changes))
+        elif step.kind == "wait":
+            clock.advance(step.seconds)
+        if number % 70 == 69:
+            store.close()
+            store = Store.open(DIRECTORY, options=options, disk=disk, clock=clock)
+    answers += [list(store.scan()), list(store.scan(reverse=True)), store.count(), store.mget(list(WORKLOAD_KEYS))]
+    store.close()
+    return answers
+
+
+def test_every_fsync_policy_gives_the_same_answers() -> None:
+    first, *others = (
+        answers_of_store(replace(options, fsync=fsync))
+        for fsync in ("always", "ops:1", "ops:10", "interval:100ms", "os")
+        for options in (TINY, OPTIONS["all in memory"])
+    )
+    for other in others:
+        assert other == first
 
 
 @pytest.mark.soak

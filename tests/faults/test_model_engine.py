@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import msgpack
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from support.crash_disk import CrashDisk
 from support.engine_run import TINY, open_engine, orphans, rows_of, run_jobs, scan, sync
 from support.survival import SURVIVALS
@@ -16,6 +17,8 @@ from sherd.common.errors import Conflict
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.scan import PageRequest
+from sherd.shard.lsm.snapshot import Snapshot
 
 pytestmark = pytest.mark.core
 
@@ -58,6 +61,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.disk = CrashDisk()
         self.model: Model = {}
         self.unsynced: list[Model] = [{}]  # the states a power cut may leave, oldest first; the last one is now
+        self.snapshot: Snapshot | None = None
+        self.shown: list[tuple[bytes, bytes, int]] = []
         self.number = 0
         self.starts = 0
         self.highest = 0
@@ -68,6 +73,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.open()
 
     def open(self) -> None:
+        self.snapshot = None
         self.starts += 1
         self.engine: Engine = open_engine(self.disk, self.options, clock=self.clock, seed=self.starts)
 
@@ -202,6 +208,30 @@ class EngineMachine(RuleBasedStateMachine):
             low = resume
         assert total == len(wanted)
 
+    @rule()
+    def take_snapshot(self) -> None:
+        """The snapshot before is let go; this one must not change whatever is done."""
+        self.drop_snapshot()
+        self.snapshot = self.engine.snapshot()
+        self.highest = max(self.highest, self.engine.last_lsn)
+        self.shown = [(key, kept.value, kept.version) for key, kept in self.rows()]
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def read_snapshot(self) -> None:
+        assert self.snapshot is not None
+        page = self.snapshot.scan_page(PageRequest(None, None, False, 1 << 30, 1 << 30, False, True, 1 << 30))
+        assert [(key, msgpack.packb(value), version) for key, (value, version, _) in rows_of(page)] == self.shown
+        for key, value, version in self.shown:
+            entry = self.snapshot.get(key)
+            assert entry is not None
+            assert (entry.value, entry.lsn) == (value, version)
+
+    def drop_snapshot(self) -> None:
+        if self.snapshot is not None:
+            self.snapshot.close()
+            self.snapshot = None
+
     @rule(milliseconds=st.sampled_from([1, 100, 1000, 100_000]))
     def wait(self, milliseconds: int) -> None:
         self.clock.advance(milliseconds / 1000)
@@ -227,6 +257,7 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule()
     def reopen(self) -> None:
+        self.drop_snapshot()
         self.engine.close(True)
         self.open()
         self.unsynced = [dict(self.model)]
@@ -262,8 +293,14 @@ class EngineMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if self.starts:
+            self.drop_snapshot()
             self.engine.close(True)
 
 
-TestEngineAgainstADict = EngineMachine.TestCase
-TestEngineAgainstADict.settings = settings(max_examples=60, stateful_step_count=60)
+class TestEngineAgainstADict(EngineMachine.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=60, stateful_step_count=60)
+
+
+@pytest.mark.soak
+class TestEngineAgainstADictForLong(EngineMachine.TestCase):  # type: ignore[name-defined,misc]
+    settings = settings(max_examples=3000, stateful_step_count=100)
