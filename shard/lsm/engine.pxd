@@ -24,6 +24,7 @@ cdef class Engine:
     cdef Version _version
     cdef RecordBuilder _builder
     cdef Py_ssize_t _room
+    cdef unsigned long long _salt
     cdef Py_ssize_t _memtable_bytes_max
     cdef object _down
     cdef object _lock

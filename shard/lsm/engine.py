@@ -85,6 +85,7 @@ class Engine:
         self._active = Memtable()
         self._builder = RecordBuilder(self.last_lsn + 1)
         self._room = self.wal.room if self.wal is not None else 0
+        self._salt = self.wal.salt if self.wal is not None else 0
         self._memtable_bytes_max = options.memtable_bytes
         self.upkeep = Upkeep(
             options,
@@ -270,6 +271,7 @@ class Engine:
         self._active = Memtable()
         self.wal.roll()
         self._room = self.wal.room
+        self._salt = self.wal.salt
         self._refresh()
 
     @cython.ccall
@@ -281,12 +283,13 @@ class Engine:
             return
         time_ms = self.time.now_ms()
         try:
-            self.wal.append(self._builder.seal(self.term, self.synced_lsn, time_ms, self.wal.salt), self.last_lsn)
+            sealed: bytes = self._builder.seal(self.term, self.synced_lsn, time_ms, self._salt)
+            self.wal.append(sealed, self.last_lsn)
         except (OSError, ValueError, StoreError) as error:
             raise self._poison(error, "writing the log") from error
         self.time.logged(time_ms)
         self.written_lsn = self.last_lsn
-        self._room = self.wal.room
+        self._room -= len(sealed)
         self.staged = False
 
     def sync_begin(self) -> SyncTicket | None:

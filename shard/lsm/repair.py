@@ -7,7 +7,7 @@
 - A MANIFEST that cannot be read is rebuilt: all tables that verify are merged by LSN into the bottom level. Keys whose
   deletion had been compacted away may come back from tables that were about to be unlinked.
 
-Each step ends with a durable MANIFEST before anything is moved away, so a repair that was interrupted can be run again.
+Wherever a repair is interrupted, it can be run again; until it is complete the store goes on refusing to start.
 No LSN is given twice afterwards: the MANIFEST says that everything up to the highest LSN seen anywhere is flushed.
 """
 
@@ -94,17 +94,18 @@ class Repair:
     # -- tables ------------------------------------------------------------------------------------------------------
 
     def _drop_tables(self, manifest: Manifest) -> Manifest:
-        """Take tables that fail a check out of the MANIFEST, then out of the directory."""
+        """Take tables that fail a check out of the directory and out of the MANIFEST."""
         found = VerifyReport(self._directory)
         good = [meta for meta in manifest.tables if check_table(self._directory, self._disk, meta, found)]
         self._report.tables, self._report.table_bytes = found.tables, found.table_bytes
         self._report.entries = found.entries
         if len(good) == len(manifest.tables):
             return manifest
-        manifest = replace(manifest, tables=tuple(good))
-        write_manifest(self._disk, self._directory, manifest)
+        # Moved away before the MANIFEST forgets them: what it does not name, the next start would unlink.
         for finding in found.findings:
             self._done(finding.file, finding.message, self._put_away(finding.file))
+        manifest = replace(manifest, tables=tuple(good))
+        write_manifest(self._disk, self._directory, manifest)
         return manifest
 
     def _put_away(self, name: str) -> str:
