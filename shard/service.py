@@ -17,8 +17,8 @@ from sherd.common.errors import (
     Conflict,
     Internal,
     Overloaded,
+    StoreError,
     StoreFull,
-    StorePoisoned,
     TooLarge,
     Unavailable,
     WireError,
@@ -156,7 +156,7 @@ class ServiceConnection:
                 self._fail(scanner.msgid, error)
             except StoreFull as error:
                 self._fail(scanner.msgid, Unavailable(f"writes are refused: {error}"))
-            except StorePoisoned as error:
+            except StoreError as error:
                 self._fail(scanner.msgid, Unavailable(f"the shard is stopping: {error}"))
             except Exception as error:
                 log.exception("request failed")
