@@ -104,7 +104,9 @@ class Admin:
         session.reply(msgid, msgpack.packb(self._routes.topology.to_json()))
 
     def _scan(self, session: Session, msgid: bytes, params: bytes) -> None:
-        Scan(self._routes, session, msgid, len(params), read_scan(params)).begin()
+        request = read_scan(params)
+        # The page counts as bytes under way, so that many large ones stall their client and not fill the memory.
+        Scan(self._routes, session, msgid, len(params) + request.max_bytes, request).begin()
 
     def _count(self, session: Session, msgid: bytes, params: bytes) -> None:
         Count(self._routes, session, msgid, len(params), read_count(params)).begin()

@@ -1,6 +1,7 @@
 """A question of the proxy's own to one shard: its encoded answer, or the error, goes to a callable."""
 
 from collections.abc import Callable
+from typing import Optional
 
 import cython
 import msgpack
@@ -12,7 +13,7 @@ if cython.compiled:
 else:
     from sherd.proxy.pending import Pending
 
-Then = Callable[[bytes, WireError | None], None]
+Then = Callable[[bytes, Optional[WireError]], None]  # noqa: UP045
 """Gets the encoded result and None, or nothing and the error."""
 
 

@@ -18,6 +18,8 @@ class Bounds:
     """Requests held for one shard; further ones get UNAVAILABLE at once."""
     link_requests_max: int = 200_000
     """Requests under way to one shard, with those given up and not yet answered; further ones get OVERLOADED."""
+    link_backlog_bytes_max: int = 128 * MIB
+    """Bytes a shard has been sent and has not read; over it, further requests get OVERLOADED."""
     silence_s: float = 10.0
     """A link on which the shard has said nothing for so long, though asked, is cut and opened anew."""
     admin_timeout_s: float = 3600.0

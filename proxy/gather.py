@@ -14,7 +14,7 @@ Invariants: ``_waiting`` parts are not done; ``_parts[i]`` is the part that posi
 import cython
 import msgpack
 
-from sherd.common.errors import Internal, Partial, Timeout, TooLarge, WireError, from_wire
+from sherd.common.errors import Internal, Overloaded, Partial, Timeout, TooLarge, WireError, from_wire
 from sherd.common.wire.encode import array_header, bin_header
 
 if cython.compiled:
@@ -61,8 +61,14 @@ class Gather:
     @cython.cfunc
     def end_part(self, part: "Part") -> None:
         """``part`` has its reply or its error."""
+        size: cython.Py_ssize_t = len(part.reply)
         self._waiting -= 1
-        self._reply_bytes += len(part.reply)
+        self._reply_bytes += size
+        if not self.session.hold(size):
+            part.reply = b""
+            part.failure = Overloaded("the proxy's memory for answers is used up")
+        else:
+            self.size += size
         if self._reply_bytes > self._reply_max:
             part.reply = b""
             part.failure = TooLarge(f"the answer is over the limit of {self._reply_max} bytes; ask for fewer keys")

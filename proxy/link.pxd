@@ -20,7 +20,7 @@ cdef class Link(Outlet):
     cdef unsigned long long _order, _sent_order
     cdef double _heard_at
     cdef Probe _probe
-    cdef Py_ssize_t _slots_max
+    cdef Py_ssize_t _slots_max, _backlog_bytes, _backlog_bytes_max
 
     cpdef submit(self, Pending pending, double now)
     cdef _stage(self, Pending pending)

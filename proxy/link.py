@@ -84,6 +84,8 @@ class Link(Outlet):
         self._heard_at = 0.0
         self._probe: Probe | None = None
         self._slots_max = bounds.link_requests_max
+        self._backlog_bytes = 0
+        self._backlog_bytes_max = bounds.link_backlog_bytes_max
 
     @property
     def held(self) -> int:
@@ -102,6 +104,8 @@ class Link(Outlet):
             self._hold(pending, now)
         elif len(self._slots) - len(self._free) >= self._slots_max:
             pending.refuse(Overloaded(f"shard {self.shard} has {self._slots_max} requests under way"))
+        elif self._backlog_bytes + self._used > self._backlog_bytes_max:
+            pending.refuse(Overloaded(f"shard {self.shard} does not read its requests"))
         else:
             self._stage(pending)
 
@@ -140,6 +144,7 @@ class Link(Outlet):
             return
         self._sent_order = self._order
         self.sink.write(self.take())
+        self._backlog_bytes = self.sink.get_write_buffer_size()
 
     def open(self, scanner: Scanner, now: float) -> None:
         """The connection is there and the shard has greeted; ``scanner`` goes on reading it. ``sink`` is set."""
@@ -149,6 +154,7 @@ class Link(Outlet):
         self.live = 0
         self._probe = None
         self._heard_at = now
+        self._backlog_bytes = 0
         self.up = True
         if not self.barred:
             self.resubmit(self.take_back(), now)
@@ -258,6 +264,8 @@ class Link(Outlet):
     def expire(self, now: float) -> bool:
         """Give up what is overdue. To be called regularly; False if the shard has gone silent: drop the connection."""
         pending: Pending
+        if self.sink is not None:
+            self._backlog_bytes = self.sink.get_write_buffer_size()
         if self.live > 0:
             for found in self._slots:
                 if found is None:

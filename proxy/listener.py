@@ -127,8 +127,6 @@ class Listener:
         for session in list(self.sessions):
             if session.sink is not None:
                 session.sink.abort()
-        if self._server is not None:
-            await self._server.wait_closed()
 
 
 def _peer_of(transport: asyncio.Transport) -> str:

@@ -30,6 +30,7 @@ cdef class Session(Outlet):
     cdef _account_buffered(self)
     cpdef begin(self, Py_ssize_t size)
     cpdef finish(self, Py_ssize_t size)
+    cpdef bint hold(self, Py_ssize_t size)
     cdef _stall(self)
     cdef bint _may_resume(self)
     cpdef reply(self, bytes msgid, bytes result)

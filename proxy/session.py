@@ -132,6 +132,18 @@ class Session(Outlet):
         self.inflight_bytes -= size
         self.budget.bytes -= size
 
+    @cython.ccall
+    def hold(self, size: cython.Py_ssize_t) -> cython.bint:
+        """Whether there is room for ``size`` more bytes of answers to requests under way; if so, it is taken.
+
+        Give them back with ``finish``'s request: they count as bytes of it.
+        """
+        if self.budget.bytes + size > self.budget.bytes_max:
+            return False
+        self.inflight_bytes += size
+        self.budget.bytes += size
+        return True
+
     @cython.cfunc
     def _stall(self) -> None:
         self.stalled = True

@@ -13,6 +13,7 @@ from sherd.common.topology.layout import Layout, Token
 from sherd.common.topology.token_map import TokenMap
 from sherd.common.types import LayoutCounter, ShardId
 from sherd.common.wire.encode import request
+from sherd.proxy.bounds import Bounds
 
 pytestmark = pytest.mark.core
 
@@ -175,3 +176,21 @@ def test_a_part_whose_keys_go_to_several_shards_is_split_up() -> None:
     assert error is None
     assert rig.call("mget", [low, high, other]) == [3, 4, 2]
     assert set(rig.shards[1].values) == {low}
+
+
+def test_answers_kept_for_the_rest_are_within_the_budget() -> None:
+    rig = Rig(bounds=Bounds(total_bytes_max=1_000_000))
+    fast, slow = rig.key_of(1), rig.key_of(2)
+    rig.call("put", fast, b"x" * 100_000)
+    session, sink = rig.session()
+    for number in range(50):
+        session.feed(request(number, "mget", [[fast, slow]]))
+    rig.serve(1)
+    assert rig.budget.bytes <= 1_000_000
+    rig.serve()
+    responses = sink.responses()
+    assert len(responses) == 50
+    kept = [found for found in responses if found[2] is None]
+    assert 0 < len(kept) < 50
+    assert {found[2][0] for found in responses if isinstance(found[2], list)} == {20}
+    assert rig.budget.bytes == session.inflight_bytes == 0

@@ -232,3 +232,23 @@ def test_an_older_topology_is_ignored() -> None:
     rig.routes.adopt(replace(rig.topology, version=5))
     rig.routes.adopt(replace(rig.topology, version=4))
     assert rig.routes.topology.version == 5
+
+
+def test_a_shard_that_does_not_read_is_sent_no_more_than_the_backlog() -> None:
+    rig = Rig(shards=1, bounds=Bounds(link_backlog_bytes_max=10_000))
+    session, sink = rig.session()
+    link_sink = rig.link(1).sink
+    assert isinstance(link_sink, RecordingSink)
+    session.feed(request(1, "put", ["a", b"x" * 9_000]) + request(2, "put", ["a", b"x" * 9_000]))
+    session.feed(request(3, "put", ["a", 1]))
+    link_sink.unread = 10_001
+    rig.flush()
+    assert outcome(sink) == {3: (20,)}
+    session.feed(request(4, "put", ["a", 1]))
+    rig.flush()
+    assert outcome(sink) == {4: (20,)}
+    link_sink.unread = 0
+    rig.tick(0.02)
+    session.feed(request(5, "put", ["a", 1]))
+    rig.serve()
+    assert outcome(sink) == {1: 1, 2: 2, 5: 3}

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -146,3 +147,25 @@ async def load_while_killing(address: str) -> None:
     assert await control.call("count", None, None) == len(keys)
     await client.close()
     await control.close()
+
+
+def test_out_of_file_descriptors_accept_survives(tmp_path: Path) -> None:  # FAULTS 30
+    async def work() -> None:
+        async with Cluster(tmp_path, count=1):
+            process, address = await start_proxy(tmp_path, "127.0.0.1:0", "proxy-a")
+            first = await connect(address)
+            assert await first.call("ping") == b"pong"
+            in_use = len(os.listdir(f"/proc/{process.pid}/fd"))
+            resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (in_use + 10, in_use + 10))
+            crowd = [await connect(address) for _ in range(40)]
+            assert await first.call("ping") == b"pong"
+            for client in crowd:
+                await client.close()
+            late = await connect(address)
+            assert await late.call("ping") == b"pong"
+            await late.close()
+            await first.close()
+            process.terminate()
+            assert await process.wait() == 0
+
+    drive(work)

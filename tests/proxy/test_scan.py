@@ -226,3 +226,14 @@ def test_answers_of_another_layout_are_not_mixed(mode: str, method: str) -> None
         assert result == [expected_rows(keys, None, None, False, False), None]
     else:
         assert result == 300
+
+
+def test_many_large_pages_stall_their_client() -> None:
+    rig = filled("hash", [b"a"])
+    session, sink = rig.session()
+    session.feed(b"".join(request(number, "scan", [None, None, {"max_bytes": 4 << 20}]) for number in range(100)))
+    rig.flush()
+    assert session.inflight == 16
+    rig.serve()
+    assert len(sink.responses()) == 100
+    assert rig.budget.bytes == session.inflight_bytes == 0
