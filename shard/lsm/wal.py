@@ -181,6 +181,11 @@ class Wal:
         self._append(empty_record(term, self.written_lsn + 1, self.synced_lsn, time_ms, self.salt))
         return True
 
+    @property
+    def syncing(self) -> bool:
+        """Whether a ticket is under way."""
+        return self._ticket is not None
+
     def begin(self) -> SyncTicket | None:
         """A ticket for everything written so far; None if nothing is unsynced, or a ticket is under way."""
         if self._ticket is not None or not (self._rolled or self._dirty):
@@ -207,7 +212,9 @@ class Wal:
         self._rolled = waiting
 
     def sync(self) -> None:
-        """Make everything written durable, here and now. OSError is final."""
+        """Make everything written durable, here and now. OSError is final; ValueError while a ticket is under way."""
+        if self._ticket is not None:
+            raise ValueError("a sync is under way on another thread; wait for it")
         ticket = self.begin()
         if ticket is not None:
             ticket.run()
