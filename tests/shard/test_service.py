@@ -151,9 +151,11 @@ def test_params_that_are_no_array_and_methods_that_are_no_name(core: ShardCore) 
     for params in (b"\x01", b"\x80", b"\xc0", b"\xa1x"):
         for method in ("get", "put", "delete", "mget", "batch", "fetch", "status"):
             (reply,) = core.feed(b"\x94\x00\x01" + pack(method) + params)
-            assert reply.error is not None and reply.error[1] == "BAD_REQUEST"
+            assert reply.error is not None
+            assert reply.error[1] == "BAD_REQUEST"
     (reply,) = core.feed(b"\x94\x00\x01\x05\x90")
-    assert reply.error is not None and reply.error[1] == "BAD_REQUEST"
+    assert reply.error is not None
+    assert reply.error[1] == "BAD_REQUEST"
 
 
 @pytest.mark.parametrize(
@@ -170,13 +172,15 @@ def test_params_that_decode_to_odd_things(core: ShardCore, params: bytes) -> Non
     if params.startswith(b"\x92\xd9"):
         assert reply.error is None
     else:
-        assert reply.error is not None and reply.error[1] == "BAD_REQUEST"
+        assert reply.error is not None
+        assert reply.error[1] == "BAD_REQUEST"
 
 
 def test_unknown_methods(core: ShardCore) -> None:
     for method in ("", "scan", "GET", "get\0", b"\xff\xfe", "m" * 1000):
         reply = core.ask(method, "a")
-        assert reply.error is not None and reply.error[:2] == (2, "UNKNOWN_METHOD")
+        assert reply.error is not None
+        assert reply.error[:2] == (2, "UNKNOWN_METHOD")
         assert len(reply.text) < 500
 
 
@@ -210,7 +214,8 @@ def test_an_overloaded_shard_sheds_writes_and_serves_reads(core: ShardCore) -> N
     core.service.overloaded = True
     for method, params in (("put", ["a", 2]), ("delete", ["a"]), ("batch", [[["put", "a", 2]]])):
         reply = core.ask(method, *params)
-        assert reply.error is not None and reply.error[:2] == (20, "OVERLOADED")
+        assert reply.error is not None
+        assert reply.error[:2] == (20, "OVERLOADED")
     assert core.call("get", "a") == 1
     core.service.overloaded = False
     core.call("put", "a", 2)
@@ -247,7 +252,8 @@ def test_an_engine_that_is_down_answers_unavailable(core: ShardCore) -> None:
         core.connection.feed(request(method, *params))
         (sink,) = core.gate.take_dirty()
         (reply,) = decode(sink.take())
-        assert reply.error is not None and reply.error[1] == "UNAVAILABLE"
+        assert reply.error is not None
+        assert reply.error[1] == "UNAVAILABLE"
 
 
 # -- streams ---------------------------------------------------------------------------------------------------------
@@ -293,7 +299,8 @@ def test_no_answer_to_a_framing_error_without_msgid_but_the_connection_is_to_be_
 
 def test_a_frame_over_the_limit_is_refused_at_its_header(core: ShardCore) -> None:
     (reply,) = core.feed(b"\x94\x00\x07\xa3put\x92\xa1k\xc6\xff\xff\xff\xff")
-    assert reply.error is not None and reply.error[1] == "TOO_LARGE"
+    assert reply.error is not None
+    assert reply.error[1] == "TOO_LARGE"
     assert core.connection.waiting_bytes == 0
 
 

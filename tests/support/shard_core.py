@@ -5,9 +5,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgpack
-from support.crash_disk import CrashDisk
-from support.engine_run import DIRECTORY, open_engine, run_jobs
-from support.frames import request
 
 from sherd.common.clock import ManualClock
 from sherd.common.limits import Limits
@@ -19,6 +16,9 @@ from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import OWED_BYTES_MAX, ServiceConnection, ShardService
+from support.crash_disk import CrashDisk
+from support.engine_run import DIRECTORY, open_engine, run_jobs
+from support.frames import request
 
 SHARD = 1
 SPLIT = b"z"
