@@ -69,7 +69,7 @@ class JanitorWork:
             while (found := self._janitor.collect(max(0.0, deadline - time.monotonic()))) is not None:
                 self._take(*found)
                 deadline = 0.0
-        except SherdError as error:
+        except (SherdError, OSError) as error:
             self._fail_all(error)
         self._hand_out()
 
@@ -78,7 +78,7 @@ class JanitorWork:
             self._out[job.id] = job
             try:
                 self._janitor.submit(job)
-            except SherdError as error:
+            except (SherdError, OSError) as error:
                 self._fail_all(error)
 
     def _take(self, job_id: int, outcome: JobResult | Exception) -> None:
@@ -89,7 +89,7 @@ class JanitorWork:
         else:
             self._engine.install(job, outcome)
 
-    def _fail_all(self, error: SherdError) -> None:
+    def _fail_all(self, error: Exception) -> None:
         self.last_error = error
         for job in self._out.values():
             self._engine.job_failed(job, error)

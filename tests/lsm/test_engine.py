@@ -1,6 +1,7 @@
 """The engine: points, conditions, batches, expiry, group commit, jobs, pages, and how it ends."""
 
 import errno
+import importlib
 import random
 
 import pytest
@@ -10,7 +11,12 @@ from support.engine_run import DIRECTORY, TINY, open_engine, rows_of, run_jobs, 
 from sherd.common.clock import ManualClock
 from sherd.common.errors import Conflict, Overloaded, StoreClosed, StoreError, StoreLocked, StorePoisoned
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.engine_core import EngineCore
 from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
+from sherd.shard.lsm.jobs import run_job
+from sherd.shard.lsm.memtable import Memtable, RunCursor
+from sherd.shard.lsm.table_cache import TableCache, TableHandle
+from sherd.shard.lsm.version import Version
 
 pytestmark = pytest.mark.core
 
@@ -370,4 +376,41 @@ def test_like_a_dictionary() -> None:
         else:
             engine.commit()
             run_jobs(engine, disk)
+    engine.close()
+
+
+@pytest.mark.parametrize("kind", [Engine, EngineCore, Memtable, RunCursor, Version, TableHandle, TableCache])
+def test_compiled_classes_are_extension_types(kind: type) -> None:
+    compiled = importlib.import_module(kind.__module__).__file__ or ""
+    assert (kind.__dictoffset__ == 0) == (not compiled.endswith(".py"))
+
+
+def test_a_sync_does_not_pass_a_ticket_that_is_out() -> None:
+    """It would return before what the ticket covers is durable."""
+    engine = open_engine(CrashDisk())
+    engine.put(b"k", b"1")
+    engine.commit()
+    ticket = engine.sync_begin()
+    assert ticket is not None
+    with pytest.raises(ValueError, match="under way"):
+        engine.sync()
+    ticket.run()
+    engine.sync_end(ticket)
+    assert engine.synced_lsn == engine.last_lsn
+    engine.close()
+
+
+def test_at_rest_the_store_tidies_up() -> None:
+    """Idle, level 0 is folded into the rest, so that dead versions take little room."""
+    disk = CrashDisk()
+    engine = open_engine(disk)
+    for _ in range(3):
+        for number in range(60):
+            engine.put(b"key%03d" % number, bytes(100))
+        engine.commit()
+        engine.request_flush()
+        run_jobs(engine, disk)
+    while (job := engine.next_job(at_rest=True)) is not None:
+        engine.install(job, run_job(job, DIRECTORY, disk, TINY, lambda: None))
+    assert sum(meta.entries for level in engine.installer.version.metas() for meta in level) == 60
     engine.close()
