@@ -4,7 +4,10 @@ from sherd.proxy.pending cimport Pending
 
 
 cdef class Probe(Pending):
-    pass
+    cdef double give_up_at
+
+    cdef answer(self, bytes data, Py_ssize_t error, Py_ssize_t result, Py_ssize_t end)
+    cpdef refuse(self, object error)
 
 
 cdef class Link(Outlet):

@@ -17,6 +17,8 @@ Invariants: ``live`` slots hold a request that is not done; a held request is in
 requests wait.
 """
 
+import math
+
 import cython
 
 from sherd.common.errors import Overloaded, Timeout, Unavailable, WireError
@@ -48,8 +50,9 @@ class LinkBroken(Exception):
 class Probe(Pending):
     """A ping of the link's own; that it was answered is all that matters."""
 
-    def __init__(self, deadline: float) -> None:
-        self.begin(_PING, b"", deadline)
+    def __init__(self, give_up_at: float) -> None:
+        self.begin(_PING, b"", math.inf)
+        self.give_up_at = give_up_at
 
     @cython.cfunc
     def answer(self, data: bytes, error: cython.Py_ssize_t, result: cython.Py_ssize_t, end: cython.Py_ssize_t) -> None:
@@ -293,9 +296,9 @@ class Link(Outlet):
         if not self.up or now - self._heard_at < self._bounds.silence_s / 2:
             return True
         if self._probe is None or self._probe.done:
-            self._probe = Probe(now + self._bounds.silence_s)
+            self._probe = Probe(now + self._bounds.silence_s / 2)
             self._stage(self._probe)
-        return now - self._heard_at < self._bounds.silence_s
+        return now < self._probe.give_up_at
 
 
 @cython.cfunc

@@ -154,7 +154,17 @@ def test_a_silent_shard_is_found() -> None:
     assert link.live == 0
     assert link.expire(rig.now + 6.0)
     assert link.live == 1
+    assert link.expire(rig.now + 10.9)
     assert not link.expire(rig.now + 11.0)
+
+
+def test_a_proxy_that_was_stopped_itself_asks_first() -> None:
+    rig = Rig(shards=1, bounds=Bounds(silence_s=10.0))
+    link = rig.link(1)
+    rig.now += 1000.0
+    assert link.expire(rig.now)
+    rig.serve()
+    assert link.expire(rig.now + 4.0)
 
 
 def test_an_idle_shard_that_answers_is_kept() -> None:
