@@ -84,6 +84,7 @@ class Recovery:
         self._memtable_bytes = memtable_bytes
         self._read_only = read_only
         self._synced_lsn = 0  # the highest that a header says was synced
+        self._empty: list[int] = []  # segments to replay in which there was no record
         self._found = Recovered(last_lsn=manifest.flushed_lsn, logged_ms=manifest.logged_ms, terms=list(manifest.terms))
 
     def run(self) -> Recovered:
@@ -167,6 +168,7 @@ class Recovery:
             group.last_lsn = found.last_lsn
         else:
             found.obsolete.append(segment_name(reader.header.number))
+            self._empty.append(reader.header.number)
         if reader.verdict is None:
             raise RuntimeError("a segment was not read to its end")
         return reader.verdict
@@ -216,6 +218,9 @@ class Recovery:
         """What was replayed is on stable storage afterwards, names included."""
         mark = f"{self._directory}/{FSYNC_FAILED_NAME}"
         failed = self._disk.exists(mark)
+        for number in self._empty:  # an earlier recovery may have cut it and been killed: it must not grow back
+            with contextlib.closing(self._disk.open_append(self._path(number))) as file:
+                file.sync()
         for group in self._found.groups:
             for number in group.segments:
                 if failed:

@@ -5,10 +5,14 @@ interpreted build recovers from a sample of the points.
 """
 
 import pytest
+from support.crash_disk import CrashDisk
 from support.crash_run import Run, check_moments, check_nested, run_engine, run_store
-from support.engine_run import COMPILED
+from support.engine_run import COMPILED, DIRECTORY, NOTHING, contents, open_engine, run_jobs, stage
+from support.history import History, Promise
 from support.survival import SURVIVALS
-from support.workload import group_commits, single_calls
+from support.workload import KEYS, group_commits, single_calls, value_of
+
+from sherd.shard.lsm.format import RECORD_HEADER_BYTES, SEGMENT_HEADER_BYTES, segment_name
 
 pytestmark = pytest.mark.core
 
@@ -51,6 +55,30 @@ def test_each_policy_keeps_its_promise_at_every_io_point(policy: str) -> None:
 def test_the_recovery_crashed_at_every_io_point() -> None:
     run = run_engine(group_commits(seed=2, writes=80))
     assert check_nested(run, stride=NESTED_STRIDE) > 100
+
+
+def test_a_cut_that_was_interrupted_does_not_grow_back() -> None:  # FAULTS 12
+    """Recovery cuts the only record of a segment, is killed before the fsync; the next one succeeds; the power goes."""
+    disk, history = CrashDisk(), History()
+    engine = open_engine(disk)
+    run_jobs(engine, disk)
+    first = engine.segment
+    while engine.segment == first:
+        history.begin([(KEYS[0], value_of(0, 2000))])
+        stage(engine, list(history.groups[-1].changes))
+        engine.commit()
+    path = f"{DIRECTORY}/{segment_name(engine.segment)}"
+    data = bytearray(disk.read(path))
+    data[SEGMENT_HEADER_BYTES + RECORD_HEADER_BYTES] ^= 1
+    disk.replace(path, bytes(data))
+    torn = CrashDisk(disk.image())
+    moments = Run(history)
+    moments.watch(torn, lambda: Promise(0, 0, 0))
+    expected = contents(open_engine(torn, seed=1))
+    interrupted = next(m for m in moments.moments if (m.operation.kind, m.operation.path) == ("sync", path))
+    again = CrashDisk(interrupted.image)
+    assert contents(open_engine(again, seed=2)) == expected
+    assert contents(open_engine(CrashDisk(again.image().power_cut(NOTHING)), seed=3)) == expected
 
 
 @pytest.mark.soak

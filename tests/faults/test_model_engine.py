@@ -17,6 +17,7 @@ from sherd.common.errors import Conflict
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX
 from sherd.shard.lsm.scan import PageRequest
 from sherd.shard.lsm.snapshot import Snapshot
 
@@ -76,6 +77,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.snapshot = None
         self.starts += 1
         self.engine: Engine = open_engine(self.disk, self.options, clock=self.clock, seed=self.starts)
+        self.make_room()
 
     def live(self, key: bytes) -> Kept | None:
         kept = self.model.get(key)
@@ -100,6 +102,12 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.commit()
         self.highest = max(self.highest, self.engine.last_lsn)
         self.unsynced.append(dict(self.model))
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Do background work before so much waits for it that writes are refused."""
+        if self.engine.frozen_memtables >= FROZEN_MEMTABLES_MAX:
+            run_jobs(self.engine, self.disk, self.options)
 
     def version_for(self, key: bytes, condition: str) -> int:
         """An ``if_version`` that is absent, holds, or does not."""
