@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.proxy_run import Cluster, RawClient, drive
+from support.proxy_run import WAIT_S, Cluster, RawClient, drive
 
 from sherd import testing
 from sherd.common.net.address import parse_address
@@ -23,9 +23,14 @@ async def start_proxy(folder: Path, listen: str, name: str) -> tuple[asyncio.sub
                f"--topology={folder / 'topology.json'}", f"--ready-fd={writer}"]  # fmt: skip
     process = await asyncio.create_subprocess_exec(*command, pass_fds=[writer], stderr=subprocess.DEVNULL)
     os.close(writer)
-    line = await asyncio.get_running_loop().run_in_executor(None, os.read, reader, 4096)
+    loop = asyncio.get_running_loop()
+    readable = asyncio.Event()
+    loop.add_reader(reader, readable.set)
+    async with asyncio.timeout(WAIT_S):
+        await readable.wait()
+    loop.remove_reader(reader)
+    ready = parse_ready(os.read(reader, 4096))
     os.close(reader)
-    ready = parse_ready(line)
     assert not ready.error
     return process, ready.address
 

@@ -27,6 +27,7 @@ from sherd.proxy.main import Proxy
 from support.dict_shard import DictShard
 
 WAIT_S = 20.0
+DRIVE_S = 90.0
 
 
 def make_layout(mode: str, shards: int) -> Layout:
@@ -157,10 +158,11 @@ class Cluster:
 
 
 def drive(work: Callable[[], Awaitable[None]]) -> None:
-    """Run ``work`` in an event loop of the kind that the processes use."""
+    """Run ``work`` in an event loop of the kind that the processes use, for at most ``DRIVE_S``."""
 
     async def main() -> None:
-        await work()
+        async with asyncio.timeout(DRIVE_S):
+            await work()
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(main())
