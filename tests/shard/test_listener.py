@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from support.frames import request
 from support.proxy_run import RawClient
-from support.shard_core import SPLIT
 from support.turn_run import TurnRun, run
 
 from sherd.shard import listener
@@ -17,7 +16,6 @@ from sherd.shard.lsm.options import EngineOptions
 
 MIB = 1 << 20
 OPTIONS = EngineOptions(memtable_bytes=32 * MIB)
-assert SPLIT > b"y"
 
 
 class Listener:

@@ -17,7 +17,7 @@ from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import OWED_BYTES_MAX, ServiceConnection, ShardService
 from support.crash_disk import CrashDisk
-from support.engine_run import DIRECTORY, open_engine, run_jobs
+from support.engine_run import open_engine, run_jobs
 from support.frames import request
 
 SHARD = 1
@@ -129,6 +129,3 @@ def shard_core(**settings: Any) -> Iterator[ShardCore]:
         yield core
     finally:
         core.engine.close(clean=False)
-
-
-__all__ = ["DIRECTORY", "SHARD", "SPLIT", "Reply", "ShardCore", "decode", "shard_core"]
