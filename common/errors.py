@@ -1,30 +1,30 @@
 """The error tree. Each error that can cross the wire has a stable code and name.
 
-    SherdError
-    ├── WireError                  crosses the wire as [code, "NAME message", details]
-    │   ├── BadRequest        1    malformed request; the message says which field
-    │   ├── UnknownMethod     2
-    │   ├── TooLarge          3    key, value, batch or response over a limit; names the limit
-    │   ├── Conflict          4    if_version did not hold; .version is the present one
-    │   ├── Partial           5    of a batch over several shards; .done .failed .unknown
-    │   ├── Unauthenticated  10
-    │   ├── Forbidden        11
-    │   ├── Overloaded       20    shed before it was executed; retry with backoff
-    │   ├── Unavailable      21    not executed; retry
-    │   ├── Timeout          22    the outcome is unknown; also a TimeoutError
-    │   ├── WrongShard       30    between processes: refused before execution, .layout to look for
-    │   ├── NotLeader        31    between processes: refused before execution
-    │   ├── Corruption       40    a checksum failed
-    │   └── Internal         41    a bug
-    ├── ConfigError                a setting is wrong; raised at start only
-    └── StoreError                 a data directory cannot be used
-        ├── StoreLocked            another process has it open
-        ├── StoreFormat            written by another version, or not a data directory
-        ├── StoreReadOnly          no permission to write
-        ├── StoreFull              no room on the disk; nothing was written
-        ├── StoreCorrupt           refused to open; names file and offset
-        ├── StorePoisoned          a write or fsync failed; reopen to recover
-        └── StoreClosed            used after close
+SherdError
+├── WireError                  crosses the wire as [code, "NAME message", details]
+│   ├── BadRequest        1    malformed request; the message says which field
+│   ├── UnknownMethod     2
+│   ├── TooLarge          3    key, value, batch or response over a limit; names the limit
+│   ├── Conflict          4    if_version did not hold; .version is the present one
+│   ├── Partial           5    of a batch over several shards; .done .failed .unknown
+│   ├── Unauthenticated  10
+│   ├── Forbidden        11
+│   ├── Overloaded       20    shed before it was executed; retry with backoff
+│   ├── Unavailable      21    not executed; retry
+│   ├── Timeout          22    the outcome is unknown; also a TimeoutError
+│   ├── WrongShard       30    between processes: refused before execution, .layout to look for
+│   ├── NotLeader        31    between processes: refused before execution
+│   ├── Corruption       40    a checksum failed
+│   └── Internal         41    a bug
+├── ConfigError                a setting is wrong; raised at start only
+└── StoreError                 a data directory cannot be used
+    ├── StoreLocked            another process has it open
+    ├── StoreFormat            written by another version, or not a data directory
+    ├── StoreReadOnly          no permission to write
+    ├── StoreFull              no room on the disk; nothing was written
+    ├── StoreCorrupt           refused to open; names file and offset
+    ├── StorePoisoned          a write or fsync failed; reopen to recover
+    └── StoreClosed            used after close
 """
 
 from collections.abc import Mapping

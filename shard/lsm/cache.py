@@ -1,9 +1,9 @@
 """Decoded table blocks kept in memory, bounded in bytes, replaced by CLOCK.
 
 Each table has a shelf: a list with a place for each of its blocks, None where the block is not held. So a hit costs a
-look into a list and a flag. Invariants: a block is on a shelf exactly while it is in the ring; ``bytes_held`` is the sum of
-the costs of the blocks in the ring, overhead included, and is at most ``bytes_max``. CLOCK: the hand goes round the
-ring, spares (once) what was touched since it last came by, and puts a new block where it found a victim, so a scan
+look into a list and a flag. Invariants: a block is on a shelf exactly while it is in the ring; ``bytes_held`` is the
+sum of the costs of the blocks in the ring, overhead included, and is at most ``bytes_max``. CLOCK: the hand goes round
+the ring, spares (once) what was touched since it last came by, and puts a new block where it found a victim, so a scan
 that touches each block once does not push out what is used again and again (Corbato, "A Paging Experiment", 1968).
 """
 

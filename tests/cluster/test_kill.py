@@ -1,7 +1,7 @@
 """kill -9 of every process at random moments under write load: nothing acknowledged is missing, nothing torn is seen.
 
-Each round starts the cluster on what the round before left, holds it to every acknowledgement so far, loads it, and kills
-supervisor, proxies, shards and janitors at a random moment. FAULTS 9, 27, 31.
+Each round starts the cluster on what the round before left, holds it to every acknowledgement so far, loads it, and
+kills supervisor, proxies, shards and janitors at a random moment. FAULTS 9, 27, 31.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A slice of a real data set, through import, 4 hash shards and 4 range shards, and back; the scripts are the README's."""
+"""A slice of a real data set through import, 4 hash and 4 range shards, and back; the scripts are the README's."""
 
 import subprocess
 import sys

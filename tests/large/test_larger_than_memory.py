@@ -1,7 +1,7 @@
 """Data larger than memory: a shard's resident memory stays in its bound, and reads are never held up.
 
-Random writes, then random reads, of many times what memtable and cache hold. The bound, per shard: cache + 3 memtables +
-2 % of the data + 64 MiB. SHERD_LARGE_MB sets the size (2048 by `make soak`).
+Random writes, then random reads, of many times what memtable and cache hold. The bound, per shard: cache + 3
+memtables + 2 % of the data + 64 MiB. SHERD_LARGE_MB sets the size (2048 by `make soak`).
 """
 
 import os

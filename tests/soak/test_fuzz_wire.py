@@ -1,0 +1,27 @@
+"""Mutated frames and params by the million (`make soak`); a slice of it in every run. FAULTS 32."""
+
+import os
+import random
+
+import pytest
+from support.fuzz_wire import TARGETS
+from support.mutation import Target, fuzz
+
+SLICE_INPUTS = 1500
+SEED = 20_000
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_slice(target: Target) -> None:
+    assert fuzz(target, SLICE_INPUTS, SEED) >= 2  # what is good and what is refused
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_soak(target: Target) -> None:
+    inputs = int(os.environ["SHERD_SOAK_INPUTS"])
+    seed = random.SystemRandom().randrange(1 << 32)
+    kinds = fuzz(target, inputs, seed)
+    print(f"\n{target.name}: {inputs} inputs from seed {seed}, {kinds} kinds of answers")
