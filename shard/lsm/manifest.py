@@ -6,7 +6,7 @@ believed, and before it is written.
 """
 
 import contextlib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Self, TypeAlias
 
 import msgpack
@@ -55,6 +55,21 @@ class TableMeta:
     min_lsn: int
     max_lsn: int
 
+    def row(self) -> tuple[object, ...]:
+        """The fields in their order, as a MANIFEST has them."""
+        return (
+            self.number,
+            self.level,
+            self.bytes,
+            self.entries,
+            self.tombstones,
+            self.expiring,
+            self.smallest,
+            self.largest,
+            self.min_lsn,
+            self.max_lsn,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Drop:
@@ -102,15 +117,27 @@ class Manifest:
             _check(self)
         except _Damaged as error:
             raise ValueError(f"not a valid manifest: {error}") from error
-        body = asdict(self)
-        body["tables"] = [list(asdict(table).values()) for table in self.tables]
-        body["drops"] = [list(asdict(drop).values()) for drop in self.drops]
-        packed: bytes = msgpack.packb(body)
+        packed: bytes = msgpack.packb(self._body())
         if len(packed) > MANIFEST_BYTES_MAX:
             raise ValueError(f"a manifest of {len(packed)} bytes is over the limit of {MANIFEST_BYTES_MAX}")
         version = FORMAT_VERSION.to_bytes(4, "little")
         content = b"".join((MANIFEST_MAGIC, version, len(packed).to_bytes(4, "little"), packed))
         return content + xxh3_64_intdigest(content).to_bytes(MANIFEST_CHECKSUM_BYTES, "little")
+
+    def _body(self) -> dict[str, object]:
+        """The fields by name, in their order: it is part of the file's bytes."""
+        return {
+            "store_id": self.store_id,
+            "next_file": self.next_file,
+            "tables": [table.row() for table in self.tables],
+            "first_segment": self.first_segment,
+            "kept_segment": self.kept_segment,
+            "flushed_lsn": self.flushed_lsn,
+            "logged_ms": self.logged_ms,
+            "terms": self.terms,
+            "clean_lsn": self.clean_lsn,
+            "drops": [(drop.partition, drop.lsn) for drop in self.drops],
+        }
 
 
 def decode_manifest(data: bytes, name: str) -> Manifest:

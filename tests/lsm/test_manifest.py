@@ -1,7 +1,7 @@
 """The MANIFEST: round trips, damage, versions, and that replacing it is atomic on a disk that forgets."""
 
 import errno
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 
 import msgpack
 import pytest
@@ -83,6 +83,14 @@ def manifests(draw: st.DrawFn) -> Manifest:
 @given(manifests())
 def test_what_is_encoded_is_decoded(manifest: Manifest) -> None:
     assert decode_manifest(manifest.encode(), "MANIFEST") == manifest
+
+
+@given(manifests())
+def test_the_file_has_every_field_under_its_name_and_rows_in_the_order_of_theirs(manifest: Manifest) -> None:
+    body = msgpack.unpackb(manifest.encode()[16:-8])
+    assert list(body) == [field.name for field in fields(Manifest)]
+    assert body["tables"] == [list(astuple(table)) for table in manifest.tables]
+    assert body["drops"] == [list(astuple(drop)) for drop in manifest.drops]
 
 
 def test_the_smallest_manifest() -> None:
