@@ -15,9 +15,10 @@ from typing import Any, NamedTuple, cast
 from sherd.client.protocol import ClientProtocol, ProtocolError
 from sherd.client.requests import Request
 from sherd.client.retry import ConnectionLost, NotSent, TransportError
-from sherd.client.stream import set_socket_options
+from sherd.client.stream import KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS
 from sherd.common.errors import Timeout
 from sherd.common.net.address import Address
+from sherd.common.net.keepalive import keep_alive
 
 SILENCE_SECONDS = 5.0
 
@@ -104,7 +105,7 @@ class Link(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         if sock is not None:
-            set_socket_options(sock)
+            keep_alive(sock, KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS)
 
     def data_received(self, data: bytes) -> None:
         self._silent_since = None

@@ -16,25 +16,14 @@ from sherd.client.requests import Request
 from sherd.client.retry import ConnectionLost, NotSent
 from sherd.common.errors import Timeout, WireError
 from sherd.common.net.address import Address
+from sherd.common.net.keepalive import keep_alive
 
+KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS = 15, 5  # a dead server is found in 30 s
 _RECEIVE_BYTES = 256 * 1024
-_KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))  # a dead peer is found in 30 s
 _WINDOW_REQUESTS = 1_000
 """Requests sent ahead of their replies: far below what makes a server stop reading, so that sending can't block for
 good while the server waits for its replies to be read."""
 _WINDOW_BYTES = 256 * 1024
-
-
-def set_socket_options(sock: socket.socket) -> None:
-    """No delay for small writes, and probes that find a peer that is gone without a word."""
-    if sock.family == socket.AF_UNIX:
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE:
-        option = getattr(socket, name, None)  # not every system has them
-        if option is not None:
-            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def open_socket(address: Address, seconds: float) -> socket.socket:
@@ -50,7 +39,7 @@ def open_socket(address: Address, seconds: float) -> socket.socket:
             sock.close()
             raise
     try:
-        set_socket_options(sock)
+        keep_alive(sock, KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS)
     except BaseException:
         sock.close()
         raise

@@ -7,7 +7,6 @@ anew and the pauses double up to ``reconnect_s_max``.
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -17,6 +16,7 @@ from sherd.common.errors import SherdError, from_wire
 from sherd.common.limits import Limits
 from sherd.common.logs import event
 from sherd.common.net.address import Address, parse_address
+from sherd.common.net.keepalive import keep_transport_alive
 from sherd.common.types import ShardId
 from sherd.common.wire.encode import request
 from sherd.common.wire.scanner import FramingError, Scanner
@@ -57,7 +57,7 @@ class LinkProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods and not its class
-        keep_alive(self._transport)
+        keep_transport_alive(transport)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -185,15 +185,3 @@ async def connect(address: Address, factory: Callable[[], LinkProtocol]) -> Link
     else:
         _, protocol = await loop.create_connection(factory, address.host, address.port)
     return protocol
-
-
-def keep_alive(transport: asyncio.Transport) -> None:
-    """Send small writes at once, and have the kernel find a peer that has vanished."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)

@@ -12,9 +12,9 @@ from sherd.common.errors import BadRequest, Overloaded
 from sherd.common.limits import Limits
 from sherd.common.logs import event
 from sherd.common.net.address import Address
+from sherd.common.net.keepalive import keep_transport_alive
 from sherd.common.net.listening import bind
 from sherd.proxy.bounds import Bounds
-from sherd.proxy.connector import keep_alive
 from sherd.proxy.outlet import Turn
 from sherd.proxy.session import Budget, Dispatcher, Session
 
@@ -35,7 +35,7 @@ class ClientProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast("asyncio.Transport", transport)  # uvloop's has its methods and not its class
-        keep_alive(stream)
+        keep_transport_alive(stream)
         self._listener.admit(self.session, stream)
 
     def pause_writing(self) -> None:

@@ -8,11 +8,11 @@ not sent a whole request ``FIRST_FRAME_SECONDS_MAX`` after it came.
 
 import asyncio
 import logging
-import socket
 from collections.abc import Iterator
 from typing import cast
 
 from sherd.common.logs import event
+from sherd.common.net.keepalive import keep_transport_alive
 from sherd.shard.service import ServiceConnection, ShardService
 from sherd.shard.turn import Turn
 
@@ -82,7 +82,7 @@ class ShardProtocol(asyncio.Protocol):
             event(log, logging.WARNING, "too many connections, one is refused", connections=len(self._connections))
             stream.abort()
             return
-        _keep_alive(stream)
+        keep_transport_alive(stream)
         stream.set_write_buffer_limits(high=WRITE_BUFFER_HIGH_BYTES)
         self._transport = stream
         self._core.sink.outlet = self
@@ -179,15 +179,3 @@ class ShardProtocol(asyncio.Protocol):
         if not self._core.greeted:
             event(log, logging.WARNING, "peer sends no request and is cut off")
             self.abort()
-
-
-def _keep_alive(transport: asyncio.Transport) -> None:
-    """Over TCP, send small writes at once, and have the kernel find a peer that has vanished in about a minute."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
