@@ -105,7 +105,7 @@ class AsyncClient:
         sync: bool | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Remove the key. True if it was there, False if not; with ``return_value`` its old value, or None."""
+        """Remove the key. True if it was there, False if not; with ``return_value`` the old value in place of True."""
         request = self._commands.delete(key, if_version=if_version, return_value=return_value, sync=sync)
         return await self._run(request, timeout)
 

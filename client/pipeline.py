@@ -77,6 +77,7 @@ class Collector:
     def delete(
         self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool | None = None
     ) -> Pending[Any]:
+        """True if the key was there, False if not; with ``return_value`` the old value in place of True."""
         return self._add(self._commands.delete(key, if_version=if_version, return_value=return_value, sync=sync))
 
     def mget(self, keys: Iterable[Key], *, meta: bool = False) -> Pending[list[Any]]:

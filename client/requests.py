@@ -114,12 +114,13 @@ class Commands:
     def delete(
         self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool | None = None
     ) -> Request[Any]:
-        """Remove a key; the result says whether it was there; with ``return_value`` it is the old value or None."""
+        """Remove a key; the result says whether it was there. With ``return_value`` it is the old value in place of
+        True, so the False of a key that was not there reads like a stored False."""
         options = _write_options(None, if_version, sync)
         if return_value:
             options = {**(options or {}), "return": True}
         wire_key = self._codec.key(key)
-        read = self._read_deleted if return_value else _itself
+        read = self._codec.read_value if return_value else _itself
         return Request("delete", (wire_key,) if options is None else (wire_key, options), read, False)
 
     def mget(self, keys: Iterable[Key], *, meta: bool = False) -> Request[list[Any]]:
@@ -244,9 +245,6 @@ class Commands:
     def _read_many(self, meta: bool, result: Any) -> list[Any]:
         return [self._read_one(None, meta, one) for one in result]
 
-    def _read_deleted(self, result: Any) -> Any:
-        return None if result is None else self._codec.read_value(result)
-
     def _read_page(self, keys_only: bool, result: Any) -> Page:
         rows, cursor = result
         read_key, read_value = self._codec.read_key, self._codec.read_value
@@ -258,8 +256,8 @@ class Commands:
 
 
 def check_limit(limit: int | None) -> int | None:
-    """The ``limit`` of a scan: how many rows in all, 0 and up, or None."""
-    return None if limit is None else _whole("limit", limit, 0, _VERSION_MAX)
+    """The ``limit`` of a scan: how many rows in all, 1 and up, or None."""
+    return None if limit is None else _whole("limit", limit, 1, _VERSION_MAX)
 
 
 def _check_count(method: str, count: int, noun: str) -> None:

@@ -122,7 +122,7 @@ class Client:
         sync: bool | None = None,
         timeout: float | None = None,
     ) -> Any:
-        """Remove the key. True if it was there, False if not; with ``return_value`` its old value, or None."""
+        """Remove the key. True if it was there, False if not; with ``return_value`` the old value in place of True."""
         request = self._commands.delete(key, if_version=if_version, return_value=return_value, sync=sync)
         return self._run(request, timeout)
 

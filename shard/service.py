@@ -226,11 +226,9 @@ class ServiceConnection:
         old: Entry | None = engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
         # Nothing is staged for a key that holds nothing: then the answer rests on what the engine saw there.
         seen: cython.ulonglong = engine.seen_lsn if engine.last_lsn == last_lsn else engine.last_lsn
-        result: bytes
-        if reader.return_old:
-            result = NIL if old is None or old.value is None else old.value
-        else:
-            result = FALSE if old is None else TRUE
+        result: bytes = FALSE
+        if old is not None and old.value is not None:
+            result = old.value if reader.return_old else TRUE
         service.gate.reply(self.sink, self._scanner.msgid, result, seen, reader.sync, True)
 
     @cython.cfunc

@@ -23,11 +23,13 @@ def test_pipeline_results_are_in_order(server: ScriptedServer, make_face: MakeFa
         p.get("none", "default")
         p.mget(["b", "a"])
         p.delete("a")
+        p.delete("b", return_value=True)
+        p.delete("b", return_value=True)
         p.batch([("put", "c", 3)])
         p.count()
         p.ping()
 
-    assert db.pipeline(fill) == [1, 2, 1, "default", [2, 1], True, [3], 2, "pong"]
+    assert db.pipeline(fill) == [1, 2, 1, "default", [2, 1], True, 2, False, [3], 1, "pong"]
     assert server.connections == 1
 
 

@@ -110,7 +110,6 @@ def test_reading() -> None:
     assert plain.get("k", "none", meta=True).read(None) == "none"
     assert plain.get("k", meta=True).read([5, 77, 1.5]) == Versioned(5, 77, 1.5)
     assert plain.mget(["a", "b"], meta=True).read([None, [1, 2, None]]) == [None, Versioned(1, 2, None)]
-    assert plain.delete("k", return_value=True).read(None) is None
     assert plain.delete("k", return_value=True).read(False) is False
     assert plain.delete("k", return_value=True).read({"old": 1}) == {"old": 1}
     page = plain.scan_first(None, None).read([[[b"a", 1], [b"b", 2]], b"cursor"])
@@ -127,6 +126,8 @@ def test_an_encoder_replaces_messagepack() -> None:
     assert commands.mget(["a", "b"]).read([b"1", None]) == [1, None]
     assert commands.scan_first(None, None).read([[[b"a", b"1"]], None]).rows == [(b"a", 1)]
     assert commands.delete("k", return_value=True).read(b"[2]") == [2]
+    assert commands.delete("k", return_value=True).read(b"false") is False
+    assert commands.delete("k", return_value=True).read(False) is False
     with pytest.raises(ValueError, match="Expecting"):
         commands.get("k").read(b"no json")
     with pytest.raises(BadRequest):

@@ -153,6 +153,7 @@ def test_pynvim_single_requests(sherd_cluster: Cluster) -> None:
         assert client.call("mget", [b"k1", "none", "k2"]) == [7, None, -3]
         assert client.call("batch", [["put", "b1", 1], ["delete", "k0"]])[1] is True
         assert client.call("delete", "k1", {"return": True}) == 7
+        assert client.call("delete", "k1", {"return": True}) is False
         rows, cursor = client.call("scan", "k", "k5", {"reverse": True})
         assert rows == [[f"k{n}".encode(), VALUES[n]] for n in (4, 3, 2)]
         assert cursor is None

@@ -122,7 +122,8 @@ class Driver:
     def delete(self) -> None:
         key = self.model.present_key()
         if self.rng.random() < 0.3:
-            assert self.face.delete(key, return_value=True) == self.model.value(key)
+            old = self.model.value(key) if key in self.model.data else False
+            assert self.face.delete(key, return_value=True) == old
         else:
             assert self.face.delete(key) is (key in self.model.data)
         self.model.data.pop(key, None)

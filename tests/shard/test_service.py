@@ -47,7 +47,9 @@ def test_put_get_delete(core: ShardCore) -> None:
     assert core.call("get", "a") is None
     assert core.call("get", "a", {"meta": True}) is None
     assert core.call("delete", "b", {"return": True}) == b"\x00"
-    assert core.call("delete", "b", {"return": True}) is None
+    assert core.call("delete", "b", {"return": True}) is False
+    core.call("put", "b", False)
+    assert core.call("delete", "b", {"return": True}) is False  # the value
 
 
 def test_values_come_back_as_they_were_encoded(core: ShardCore) -> None:

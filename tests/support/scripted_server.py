@@ -203,7 +203,7 @@ class ScriptedServer:
         self._check_version(key, options)
         entry = self.data.pop(key, None)
         if (options or {}).get("return"):
-            return None if entry is None else entry[0]
+            return False if entry is None else entry[0]
         return entry is not None
 
     def _do_mget(self, keys: list[bytes], options: dict[str, Any] | None = None) -> list[Any]:
