@@ -25,7 +25,7 @@ def range_arguments(command: F) -> F:
 
 @click.command("scan")
 @range_arguments
-@click.option("--limit", type=click.IntRange(min=0), help="Stop after so many.")
+@click.option("--limit", type=click.IntRange(min=1), help="Stop after so many.")
 @click.option("--reverse", is_flag=True, help="Last key first; the bounds stay as they are.")
 @click.option("--keys-only", is_flag=True, help="Print a key a line, as it is.")
 @target_options

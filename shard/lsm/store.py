@@ -235,7 +235,7 @@ class Store:
         whole scan at one, use ``snapshot``.
         """
         low, high = self._codec.bounds(start, end, prefix)
-        limit = None if limit is None else whole("limit", limit)
+        limit = None if limit is None else whole("limit", limit, 1)
         reader = RowReader(self._codec, self._page)
         return reader.rows(low, high, reverse, limit, keys_only, page_bytes)
 

@@ -131,12 +131,12 @@ def check_version(if_version: int | None) -> int:
     return ANY_VERSION if if_version is None else whole("if_version", if_version)
 
 
-def whole(name: str, number: object) -> int:
-    """An integer of the wire: 0 to 2^64 - 1; BadRequest or TypeError for anything else."""
+def whole(name: str, number: object, least: int = 0) -> int:
+    """An integer of the wire: ``least`` to 2^64 - 1; BadRequest or TypeError for anything else."""
     if isinstance(number, bool) or not isinstance(number, int):
         raise TypeError(f"{name} is an int, not {type(number).__name__}")
-    if not 0 <= number <= _VERSION_MAX:
-        raise BadRequest(f"{name} must be 0 to {_VERSION_MAX}, not {number}")
+    if not least <= number <= _VERSION_MAX:
+        raise BadRequest(f"{name} must be {least} to {_VERSION_MAX}, not {number}")
     return number
 
 

@@ -76,7 +76,7 @@ class StoreSnapshot:
     ) -> Iterator[Any]:
         """Iterate as ``Store.scan`` does, over the one moment."""
         low, high = self._codec.bounds(start, end, prefix)
-        limit = None if limit is None else whole("limit", limit)
+        limit = None if limit is None else whole("limit", limit, 1)
         return RowReader(self._codec, self._page).rows(low, high, reverse, limit, keys_only, page_bytes)
 
     def _page(

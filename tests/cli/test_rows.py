@@ -56,7 +56,6 @@ def test_a_range_with_everything_asked(server):
     server.data = {b"k%03d" % number: (number, 1) for number in range(50)}
     rows = list(ServerSource(server.address).rows(Range(b"k010", b"k040", b"k0", True, 25)))
     assert [key for key, _ in rows] == [b"k%03d" % number for number in range(39, 14, -1)]
-    assert list(ServerSource(server.address).rows(Range(limit=0))) == []
 
 
 def test_a_refused_scan_is_raised(server):

@@ -195,7 +195,9 @@ def test_ranges(db: Store) -> None:
     assert [value for _, value in db.scan("k010", "k013")] == [10, 11, 12]
     assert [value for _, value in db.scan("k010", "k013", reverse=True)] == [12, 11, 10]
     assert list(db.scan("k150", prefix="k15", limit=2)) == [(b"k150", 150), (b"k151", 151)]
-    assert list(db.scan(limit=0)) == []
+    for limit in (0, -1):
+        with pytest.raises(BadRequest, match="limit"):
+            db.scan(limit=limit)
     assert list(db.scan(reverse=True, limit=1, keys_only=True)) == [b"other"]
     assert len(list(db.scan(page_bytes=1))) == 201
     assert len(list(db.scan(page_bytes=1, reverse=True))) == 201
