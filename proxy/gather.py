@@ -14,7 +14,7 @@ Invariants: ``_waiting`` parts are not done; ``_parts[i]`` is the part that posi
 import cython
 import msgpack
 
-from sherd.common.errors import Internal, Overloaded, Partial, Timeout, TooLarge, WireError, from_wire
+from sherd.common.errors import Conflict, Internal, Overloaded, Partial, Timeout, TooLarge, WireError, from_wire
 from sherd.common.wire.encode import array_header, bin_header
 
 if cython.compiled:
@@ -110,6 +110,7 @@ class Gather:
         failed: list[list[object]] = []
         unknown: list[int] = []
         part: Part
+        self._renumber_conflicts()
         for position, part in enumerate(self._parts):
             error = part.failure
             if error is None:
@@ -120,6 +121,21 @@ class Gather:
                 failed.append([position, error.code, f"{error.name} {error.message}".rstrip()])
         message = f"{len(done)} operations took effect, {len(failed)} did not, of {len(unknown)} it is not known"
         return Partial(message, {"done": done, "failed": failed, "unknown": unknown})
+
+    def _renumber_conflicts(self) -> None:
+        """A shard counts the operations of its part; have its conflict name the one by its place in the request."""
+        part: Part
+        positions: dict[Part, list[int]] = {}
+        for position, part in enumerate(self._parts):
+            if part.failure is not None and part.failure.code == Conflict.code:
+                positions.setdefault(part, []).append(position)
+        for part, places in positions.items():
+            details = part.failure.details if part.failure is not None else None
+            index = details.get("index") if isinstance(details, dict) else None
+            if isinstance(details, dict) and isinstance(index, int) and 0 <= index < len(places):
+                version, place = details.get("version"), places[index]
+                text = f"operation {place}: the key is at version {version}; nothing of what went to its shard was done"
+                part.failure = Conflict(text, {**details, "index": place})
 
 
 @cython.cclass

@@ -59,7 +59,7 @@ def test_one_shard_passes_through_unchanged() -> None:
     key = rig.key_of(2)
     rig.call("put", key, 1)
     error = rig.call("batch", [["put", key, 5], ["put", key, 1, {"if_version": 99}]])
-    assert error == ["error", [4, b"CONFLICT version is 2", {b"version": 2}]]
+    assert error == ["error", [4, b"CONFLICT operation 1: version is 2", {b"version": 2, b"index": 1}]]
     assert rig.call("get", key) == 1
 
 
@@ -79,12 +79,30 @@ def test_partial_names_every_position() -> None:
     code, text, details = error
     assert (code, result) == (5, None)
     assert text.startswith(b"PARTIAL")
+    conflict = b"CONFLICT operation 1: the key is at version 0; nothing of what went to its shard was done"
     assert details == {
         b"done": [0, 3],
-        b"failed": [[1, 4, b"CONFLICT version is 0"], [4, 4, b"CONFLICT version is 0"]],
+        b"failed": [[1, 4, conflict], [4, 4, conflict]],
         b"unknown": [2],
     }
     assert session.inflight == 0
+
+
+def test_a_conflict_is_named_by_its_place_in_the_request() -> None:
+    """Each shard counts the operations of its own part."""
+    rig = Rig()
+    first, second, third = (rig.key_of(shard) for shard in (1, 2, 3))
+    rig.call("put", third, 1)
+    operations = [["put", first, 1], ["put", second, 1], ["put", third, 1], ["put", second, 2, {"if_version": 8}],
+                  ["delete", first], ["delete", third, {"if_version": 9}], ["put", second, 3]]  # fmt: skip
+    answer = rig.call("batch", operations)
+    assert isinstance(answer, list)
+    code, _, details = answer[1]
+    assert (code, details[b"done"], details[b"unknown"]) == (5, [0, 4], [])
+    told = {position: text.decode() for position, _, text in details[b"failed"]}
+    assert sorted(told) == [1, 2, 3, 5, 6]
+    for position, place, version in ((1, 3, 1), (3, 3, 1), (6, 3, 1), (2, 5, 2), (5, 5, 2)):
+        assert told[position].startswith(f"CONFLICT operation {place}: the key is at version {version};")
 
 
 def test_mget_passes_a_shard_error_on() -> None:

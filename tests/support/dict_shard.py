@@ -113,13 +113,17 @@ class DictShard:
 
     def do_batch(self, operations: list[list[object]], options: object = None) -> bytes:
         before, version = dict(self.values), self.version
+        answers: list[bytes] = []
         try:
-            return _array(
-                [self.do_put(*found[1:]) if found[0] == b"put" else self.do_delete(*found[1:]) for found in operations]  # type: ignore[arg-type]
-            )
-        except WireError:
+            for kind, *found in operations:
+                answers.append(self.do_put(*found) if kind == b"put" else self.do_delete(*found))  # type: ignore[arg-type]
+        except WireError as error:
             self.values, self.version = before, version
+            if isinstance(error, Conflict):
+                index = len(answers)
+                raise Conflict(f"operation {index}: {error}", {"version": error.version, "index": index}) from None
             raise
+        return _array(answers)
 
     def range(self, start: bytes | None, end: bytes | None) -> list[bytes]:
         found = [key for key in self.values if self.token_map.owner(key) == self.shard]
