@@ -35,6 +35,8 @@ COMMANDS = {
 }
 """Each command's module, which has it under the name ``<command>_command``, and its summary."""
 
+NO_CYTHON = "the interpreted sources need Cython: pip install 'sherd[interpreted]', or unset SHERD_INTERPRETED"
+
 
 class LazyGroup(click.Group):
     """A group that imports a command's module when the command is asked for."""
@@ -75,6 +77,11 @@ def run(arguments: list[str]) -> int:
         return 128 + 13
     except (SherdError, OSError) as error:
         return report_failure(error)
+    except ModuleNotFoundError as error:
+        if error.name != "cython":
+            raise
+        click.echo(f"sherd: {NO_CYTHON}", err=True)
+        return ExitCode.USAGE
 
 
 def main() -> None:
