@@ -206,7 +206,7 @@ class Driver:
     def scan(self) -> None:
         start, end, prefix = self.model.bounds()
         reverse, keys_only = self.rng.random() < 0.5, self.rng.random() < 0.3
-        limit = self.rng.choice([None, None, 0, 1, 7, 100])
+        limit = self.rng.choice([None, None, 1, 7, 100])
         page_bytes = self.rng.choice([None, 1, 50, 1000])
         wanted = self.model.range(start, end, prefix)
         if reverse:
