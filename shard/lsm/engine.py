@@ -1,8 +1,9 @@
 """The engine: one shard's LSM tree. Synchronous, used by one thread at a time, knows no network.
 
 ``EngineCore`` reads, stages and logs single operations; here are ranges, snapshots, background work, and a life's
-beginning and end. Background work is handed out as jobs (upkeep.py) and put in place when done; the engine itself never
-waits for a disk but in ``commit``, in what opens and closes it, and when no segment was prepared in time.
+beginning and end. Background work is handed out as jobs (upkeep.py) and put in place when done. A caller who takes the
+steps of ``installing`` waits for a disk only in reads that miss the cache, in ``commit``, when it opens and closes, and
+when the log must roll and no segment was prepared in time.
 """
 
 import logging
@@ -23,6 +24,7 @@ from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.snapshot import Snapshot, sources_cursor
 from sherd.shard.lsm.status import status
 from sherd.shard.lsm.steps import Steps, refreshed, run_steps
+from sherd.shard.lsm.wal import Wal
 
 if cython.compiled:
     from cython.cimports.sherd.shard.lsm.engine_core import EngineCore
@@ -138,9 +140,7 @@ class Engine(EngineCore):
                 self.roll()
             except StoreFull as error:
                 log.warning("cannot roll the log: %s", error)
-        job = self._guard(self.upkeep.next_job, at_rest, self._active)
-        self._refresh()
-        return job
+        return self.upkeep.next_job(at_rest, self._active)
 
     def install(self, job: Any, result: Any) -> None:
         """Put the files that ``job`` made in their place. StorePoisoned if that fails halfway."""
@@ -159,12 +159,6 @@ class Engine(EngineCore):
     def job_failed(self, job: Any, error: Exception) -> None:
         """``job`` was not done; its temporaries are removed, its inputs kept, and it is tried again a little later."""
         self.upkeep.failed(job, error)
-
-    def _guard(self, work: Callable[..., Any], *arguments: Any) -> Any:
-        try:
-            return work(*arguments)
-        except (OSError, StorePoisoned) as error:
-            raise self._poison(error, "installing a job's files") from error
 
     def request_flush(self) -> int:
         """Have everything written so far flushed to tables soon; returns a token for ``flush_done``."""
@@ -204,11 +198,15 @@ class Engine(EngineCore):
         """What operators want to know, MessagePack-able; the names are those of ``sherd status``."""
         return status(self, self._active)
 
-    def _note_clean_close(self) -> None:
+    def _end_log(self, wal: Wal) -> None:
+        """Sync everything, and note in log and MANIFEST that it was."""
         try:
+            wal.finish(self.term, self.time.now_ms())
             self.installer.write(clean_lsn=self.last_lsn)
         except StoreFull as error:  # the log says it too; the MANIFEST only makes a lost segment easier to notice
             log.warning("clean close not noted: %s", error)
+        except (OSError, StorePoisoned) as error:
+            raise self._poison(error, "ending the log") from error
 
     def close(self, clean: bool = True) -> None:
         """Commit, sync, note the clean close in the MANIFEST, and let go of everything. Harmless when repeated.
@@ -221,8 +219,7 @@ class Engine(EngineCore):
         try:
             if clean and self._down is None and self.wal is not None:
                 self.commit()
-                self._guard(self.wal.finish, self.term, self.time.now_ms())
-                self._note_clean_close()
+                self._end_log(self.wal)
         finally:
             self._down = StoreClosed(f"{self.directory} is closed")
             self._active, self._frozen = Memtable(), ()

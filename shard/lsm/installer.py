@@ -96,7 +96,7 @@ class Installer:
             yield rename_all
         except OSError as error:
             if error.errno in NO_ROOM:
-                self.discard([*done, *temporaries[len(done) :]])
+                yield lambda: self.discard([*done, *temporaries[len(done) :]])
                 raise StoreFull(f"no room on the disk for a table in {self._directory}") from error
             raise StorePoisoned(f"a new table in {self._directory} could not be named: {error}") from error
 
@@ -117,7 +117,7 @@ class Installer:
         try:
             yield from self.writing(tables=tuple(metas), **changes)
         except StoreFull:
-            self.discard(table_name(meta.number) for meta in added if meta.number not in gone)
+            yield lambda: self.discard(table_name(meta.number) for meta in added if meta.number not in gone)
             raise
         old, self.version = self.version, self._build(metas)
         self.version.pin()

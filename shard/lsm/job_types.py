@@ -92,6 +92,27 @@ class CompactJob:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveJob:
+    """Put tables that overlap nothing there into another level as they are.
+
+    There is nothing to compute: it is a job so that it is handed out, installed and tried again like every other.
+    """
+
+    id: int
+    incarnation: str
+    tables: tuple[TableMeta, ...]
+    output_level: int
+
+    def to_wire(self) -> list[Any]:
+        return ["move", *astuple(self)]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> Self:
+        job_id, incarnation, tables, output_level = wire[1:]
+        return cls(job_id, incarnation, tuple(TableMeta(*table) for table in tables), output_level)
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareJob:
     """Make the log segment ``number``: ``capacity`` bytes of room, ``salt`` 64 random bits."""
 
@@ -177,6 +198,20 @@ class CompactResult:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveResult:
+    """Nothing was in the way."""
+
+    id: int
+
+    def to_wire(self) -> list[Any]:
+        return ["move", self.id]
+
+    @classmethod
+    def from_wire(cls, wire: list[Any]) -> Self:
+        return cls(*wire[1:])
+
+
+@dataclass(frozen=True, slots=True)
 class PrepareResult:
     """The segment, durable under its temporary name."""
 
@@ -191,17 +226,19 @@ class PrepareResult:
         return cls(*wire[1:])
 
 
-Job: TypeAlias = FlushJob | CompactJob | PrepareJob
-JobResult: TypeAlias = FlushResult | CompactResult | PrepareResult
+Job: TypeAlias = FlushJob | CompactJob | MoveJob | PrepareJob
+JobResult: TypeAlias = FlushResult | CompactResult | MoveResult | PrepareResult
 
-_JOBS: Final[dict[str, type[FlushJob] | type[CompactJob] | type[PrepareJob]]] = {
+_JOBS: Final[dict[str, type[FlushJob] | type[CompactJob] | type[MoveJob] | type[PrepareJob]]] = {
     "flush": FlushJob,
     "compact": CompactJob,
+    "move": MoveJob,
     "prepare": PrepareJob,
 }
-_RESULTS: Final[dict[str, type[FlushResult] | type[CompactResult] | type[PrepareResult]]] = {
+_RESULTS: Final[dict[str, type[FlushResult] | type[CompactResult] | type[MoveResult] | type[PrepareResult]]] = {
     "flush": FlushResult,
     "compact": CompactResult,
+    "move": MoveResult,
     "prepare": PrepareResult,
 }
 

@@ -25,6 +25,8 @@ from sherd.shard.lsm.job_types import (
     FlushResult,
     Job,
     JobResult,
+    MoveJob,
+    MoveResult,
     OutputTable,
     PrepareJob,
     PrepareResult,
@@ -47,6 +49,8 @@ __all__ = [
     "FlushResult",
     "Job",
     "JobResult",
+    "MoveJob",
+    "MoveResult",
     "OutputTable",
     "PrepareJob",
     "PrepareResult",
@@ -70,6 +74,8 @@ def run_job(
             return _flush(job, directory, disk, outputs)
         if isinstance(job, CompactJob):
             return _compact(job, directory, disk, outputs, pause)
+        if isinstance(job, MoveJob):
+            return MoveResult(job.id)
         return _prepare(job, directory, disk)
     except OSError as error:
         outputs.remove()

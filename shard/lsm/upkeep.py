@@ -22,6 +22,8 @@ from sherd.shard.lsm.job_types import (
     FlushResult,
     Job,
     JobResult,
+    MoveJob,
+    MoveResult,
     OutputTable,
     PrepareJob,
     PrepareResult,
@@ -34,7 +36,7 @@ from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
 from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, pressure
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
-from sherd.shard.lsm.steps import Steps, run_steps
+from sherd.shard.lsm.steps import Steps
 from sherd.shard.lsm.wal import Wal
 
 log = logging.getLogger("lsm")
@@ -96,7 +98,7 @@ class Upkeep:
         self._job_id = 0
         self._installing = False
         self._short = _Lane(clock)  # flush and prepare
-        self._long = _Lane(clock)  # compaction
+        self._long = _Lane(clock)  # compaction and moves
         self._flush_lsn = 0  # requested up to here
         self._compact_token = 0  # requested compactions
         self._compacted = 0  # those of them that are finished
@@ -116,8 +118,10 @@ class Upkeep:
         self.waiting.append(frozen)
 
     def wants_roll(self, active: Memtable) -> bool:
-        """Whether a requested flush needs the active memtable frozen, and there is room to wait for it."""
-        return 0 < active.first_lsn <= self._flush_lsn and len(self.waiting) < FROZEN_MEMTABLES_MAX
+        """Whether a requested flush needs the active memtable frozen, and nothing has to be waited for to do it."""
+        if not 0 < active.first_lsn <= self._flush_lsn or self._wal is None:
+            return False
+        return self._wal.prepared is not None and len(self.waiting) < FROZEN_MEMTABLES_MAX
 
     def next_job(self, at_rest: bool, active: Memtable) -> Job | None:
         """The most urgent job that may go out now; ``active`` is the engine's memtable."""
@@ -127,15 +131,10 @@ class Upkeep:
             (self._short, self._next_short),
             (self._long, lambda: self._next_compaction(at_rest, active)),
         ):
-            if not lane.open:
-                continue
-            try:
+            if lane.open:
                 lane.job = choose()
-            except StoreFull as error:  # what needs no job but a MANIFEST had no room for it
-                log.warning("no room for background work: %s", error)
-                lane.failed()
-            if lane.job is not None:
-                return lane.job
+                if lane.job is not None:
+                    return lane.job
         return None
 
     def _next_short(self) -> Job | None:
@@ -145,8 +144,6 @@ class Upkeep:
         if wal.prepared is None:
             number = self._installer.next_number()
             return PrepareJob(self._next_id(), self._incarnation, number, wal.capacity, wal.salt_bits())
-        while self.waiting and not len(self.waiting[0].memtable):
-            run_steps(self._flushed((), self.waiting[0].logged_ms))
         if not self.waiting:
             return None
         frozen = self.waiting[0]
@@ -155,10 +152,11 @@ class Upkeep:
 
     def _next_compaction(self, at_rest: bool, active: Memtable) -> Job | None:
         picked = self._pick(at_rest, active)
-        while picked is not None and picked.move:
-            self._move(picked)
-            picked = self._pick(at_rest, active)
-        return None if picked is None else self._compact_job(picked)
+        if picked is None:
+            return None
+        if picked.move:
+            return MoveJob(self._next_id(), self._incarnation, picked.upper, picked.output_level)
+        return self._compact_job(picked)
 
     def _pick(self, at_rest: bool, active: Memtable) -> Pick | None:
         picked = pick(self._levels, self._options, at_rest=at_rest)
@@ -217,8 +215,10 @@ class Upkeep:
                 yield from self._flushed(result.tables, result.logged_ms)
             elif isinstance(job, CompactJob) and isinstance(result, CompactResult):
                 yield from self._compacted_tables(job, result)
+            elif isinstance(job, MoveJob) and isinstance(result, MoveResult):
+                yield from self._moved(job)
             elif isinstance(job, PrepareJob) and isinstance(result, PrepareResult) and self._wal is not None:
-                self._wal.adopt(job.number, f"{self._directory}/{result.temporary}")
+                yield from self._wal.adopting(job.number, f"{self._directory}/{result.temporary}")
             else:
                 raise ValueError("the result belongs to another kind of job")
         except StoreFull as error:
@@ -233,12 +233,13 @@ class Upkeep:
         log.warning("job failed kind=%s id=%d error=%s", type(job).__name__, job.id, error)
         self._counters.job_failed(error)
         self._installer.discard(temporaries_of(job, self._disk.listdir(self._directory)))
-        self._lane(job).failed()
-        if not isinstance(job, CompactJob):
+        lane = self._lane(job)
+        lane.failed()
+        if lane is self._short:
             self.disk_full = isinstance(error, StoreFull)
 
     def _lane(self, job: Job) -> _Lane:
-        return self._long if isinstance(job, CompactJob) else self._short
+        return self._long if isinstance(job, (CompactJob, MoveJob)) else self._short
 
     def _flushed(self, outputs: tuple[OutputTable, ...], logged_ms: int) -> Steps[None]:
         """The oldest waiting memtable is in these tables: the log begins with what follows it."""
@@ -266,10 +267,9 @@ class Upkeep:
         self._counters.compacted(result.read_bytes, sum(table.bytes for table in added))
         self._measure()
 
-    def _move(self, picked: Pick) -> None:
-        """Tables that overlap nothing go down as they are."""
-        moved = [replace(table, level=picked.output_level) for table in picked.upper]
-        self._installer.replace_tables([table.number for table in picked.upper], moved)
+    def _moved(self, job: MoveJob) -> Steps[None]:
+        moved = [replace(table, level=job.output_level) for table in job.tables]
+        yield from self._installer.replacing_tables([table.number for table in job.tables], moved)
         self._measure()
 
     def _named(self, outputs: tuple[OutputTable, ...], level: int) -> Steps[list[TableMeta]]:

@@ -9,6 +9,7 @@ reader bytes that never reached the disk; recovery then writes them anew instead
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from sherd.common.disk import Disk
@@ -23,6 +24,7 @@ from sherd.shard.lsm.format import (
 )
 from sherd.shard.lsm.record import empty_record, term_record
 from sherd.shard.lsm.segment import SegmentWriter, install_segment, prepare_segment
+from sherd.shard.lsm.steps import Steps, run_steps
 
 FSYNC_FAILED_NAME: Final = "FSYNC_FAILED"
 """Empty file: an fsync of the log failed in an earlier life, so what is read from it may not be on the disk."""
@@ -114,24 +116,36 @@ class Wal:
         number = self._next_number()
         temporary = f"{self._directory}/segment-{number}{TEMPORARY_SUFFIX}"
         prepare_segment(self._disk, temporary, number, capacity, self.salt_bits())
-        self.adopt(number, temporary)
+        run_steps(self.adopting(number, temporary))
 
-    def adopt(self, number: int, temporary: str) -> None:
-        """Take a prepared segment as the next one, unless a later one is in use or ready: order is by number."""
-        newest = max(writer.number if writer is not None else 0 for writer in (self.active, self.prepared))
-        if number < newest:
-            self._disk.unlink(temporary)
+    def adopting(self, number: int, temporary: str) -> Steps[None]:
+        """Take a prepared segment as the next one, unless a later one is in use or ready: order is by number.
+
+        A writer may need a segment while this one is being named, and then makes itself a later one: it is given up.
+        """
+        if self._is_passed(number):
+            yield lambda: self._disk.unlink(temporary)
             return
-        path = install_segment(self._disk, self._directory, temporary, number)
-        self.drop_prepared()
-        self.prepared = SegmentWriter.open(self._disk, path)
+        opened: list[SegmentWriter] = []
 
-    def drop_prepared(self) -> None:
-        """Give up the segment that waits, if any."""
-        if self.prepared is not None:
-            self.prepared.close()
-            self._disk.unlink(self.prepared.path)
-            self.prepared = None
+        def name_and_open() -> None:
+            path = install_segment(self._disk, self._directory, temporary, number)
+            opened.append(SegmentWriter.open(self._disk, path))
+
+        yield name_and_open
+        unused: SegmentWriter | None = opened[0]
+        if not self._is_passed(number):
+            unused, self.prepared = self.prepared, unused
+        if unused is not None:
+            yield partial(self._drop, unused)
+
+    def _is_passed(self, number: int) -> bool:
+        return any(writer is not None and number < writer.number for writer in (self.active, self.prepared))
+
+    def _drop(self, writer: SegmentWriter) -> None:
+        """Give up a segment that holds nothing."""
+        writer.close()
+        self._disk.unlink(writer.path)
 
     def start(self, term: int, lsn: int, durable_lsn: int, time_ms: int) -> None:
         """Begin ``term`` in a segment of its own and make it durable. Everything up to ``durable_lsn`` already is.
@@ -228,7 +242,9 @@ class Wal:
         writer.trim()
         self._dirty = True
         self.sync()
-        self.drop_prepared()
+        prepared, self.prepared = self.prepared, None
+        if prepared is not None:
+            self._drop(prepared)
 
     def close(self) -> None:
         """Let go of every file."""

@@ -45,6 +45,13 @@ def test_group_commits_crashed_at_every_io_point(seed: int) -> None:
     assert check_moments(run, stride=STRIDE, offset=seed) >= len(run.moments) // STRIDE * 4
 
 
+def test_installs_between_writes_crashed_at_every_io_point() -> None:
+    """A shard goes on writing, and rolling its log, while the disk work of an install is under way."""
+    run = run_engine(group_commits(seed=3, writes=120), slowly=True)
+    check_sees_everything(run)
+    assert check_moments(run, stride=STRIDE, offset=3) >= len(run.moments) // STRIDE * 4
+
+
 @pytest.mark.parametrize("policy", POLICIES)
 def test_each_policy_keeps_its_promise_at_every_io_point(policy: str) -> None:
     run = run_store(single_calls(seed=3, writes=80), policy)

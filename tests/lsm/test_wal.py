@@ -8,9 +8,11 @@ from support.crash_disk import CrashDisk, Fault
 from support.engine_run import NOTHING, seeded_bytes
 
 from sherd.common.errors import StoreFull
+from sherd.shard.lsm.format import segment_name
 from sherd.shard.lsm.record import RecordBuilder
 from sherd.shard.lsm.segment import prepare_segment
 from sherd.shard.lsm.segment_reader import SegmentReader
+from sherd.shard.lsm.steps import run_steps
 from sherd.shard.lsm.wal import FSYNC_FAILED_NAME, Wal
 
 pytestmark = pytest.mark.core
@@ -120,9 +122,26 @@ def test_a_prepared_segment_that_comes_late_is_dropped(log: Log) -> None:
     log.wal.prepare(0)
     log.wal.roll()
     assert log.wal.number == 3
-    log.wal.adopt(number, temporary)
+    run_steps(log.wal.adopting(number, temporary))
     assert log.wal.prepared is None
     assert not log.disk.exists(temporary)
+
+
+def test_a_segment_that_is_passed_while_it_gets_its_name_is_dropped(log: Log) -> None:
+    """The disk work of taking it over runs beside the writers, who do not wait for it."""
+    number = next(log._numbers)
+    temporary = f"{DIRECTORY}/slow.tmp"
+    prepare_segment(log.disk, temporary, number, CAPACITY, 7)
+    steps = log.wal.adopting(number, temporary)
+    next(steps)()
+    assert log.disk.exists(f"{DIRECTORY}/{segment_name(number)}")
+    assert log.wal.prepared is None  # the engine's own part comes after the disk's
+    log.wal.prepare(0)
+    log.wal.roll()
+    assert log.wal.number > number
+    run_steps(steps)
+    assert log.wal.prepared is None
+    assert not log.disk.exists(f"{DIRECTORY}/{segment_name(number)}")
 
 
 def test_a_large_record_gets_a_segment_of_its_size(log: Log) -> None:

@@ -14,7 +14,9 @@ import msgpack
 from sherd.common.clock import ManualClock
 from sherd.common.errors import Overloaded
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.jobs import run_job
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.steps import Steps
 from sherd.shard.lsm.store import Store
 from support.crash_disk import CrashDisk, Operation
 from support.disk_image import Image
@@ -73,20 +75,45 @@ class Run:
         self.moments.append(Moment(Operation(len(disk.operations), "end", ""), False, disk.image(), promise))
 
 
-def take(
-    engine: Engine, history: History, changes: tuple[Change, ...], disk: CrashDisk, options: EngineOptions
-) -> None:
+class SlowInstaller:
+    """Puts results in place as a shard does: one piece of disk work at a time, with writes in between."""
+
+    def __init__(self, engine: Engine, disk: CrashDisk, options: EngineOptions) -> None:
+        self._engine = engine
+        self._disk = disk
+        self._options = options
+        self._steps: Steps[None] | None = None
+
+    def advance(self) -> bool:
+        """Do one piece, of the result at hand or of the next job's; False if nothing is due."""
+        if self._steps is None:
+            job = self._engine.next_job()
+            if job is None:
+                return False
+            self._steps = self._engine.installing(job, run_job(job, DIRECTORY, self._disk, self._options))
+        try:
+            next(self._steps)()
+        except StopIteration:
+            self._steps = None
+        return True
+
+
+def take(engine: Engine, history: History, changes: tuple[Change, ...], installer: SlowInstaller) -> None:
     """Stage one call. If too much memory waits for its flush, do the background work and try again."""
     group = history.begin(changes)
     try:
         group.versions, group.last_lsn = stage(engine, list(changes))
     except Overloaded:
-        run_jobs(engine, disk, options)
+        while installer.advance():
+            pass
         group.versions, group.last_lsn = stage(engine, list(changes))
 
 
-def run_engine(steps: Iterable[Step], options: EngineOptions = TINY) -> Run:
-    """Play steps with explicit commits and syncs; what is durable is what the engine says is synced."""
+def run_engine(steps: Iterable[Step], options: EngineOptions = TINY, *, slowly: bool = False) -> Run:
+    """Play steps with explicit commits and syncs; what is durable is what the engine says is synced.
+
+    ``slowly``: background work goes on a piece at a time before each step, and all of it is done when told to.
+    """
     disk, history = CrashDisk(), History()
     run = Run(history, options)
     engine: Engine | None = None
@@ -97,11 +124,16 @@ def run_engine(steps: Iterable[Step], options: EngineOptions = TINY) -> Run:
 
     run.watch(disk, promise)
     engine = open_engine(disk, options)
+    installer = SlowInstaller(engine, disk, options)
     for step in steps:
+        if slowly:
+            installer.advance()
         if step.kind == "write":
-            take(engine, history, step.changes, disk, options)
+            take(engine, history, step.changes, installer)
         elif step.kind == "sync":
             sync(engine)
+        elif step.kind == "work" and slowly:
+            installer.advance()
         elif step.kind == "work":
             run_jobs(engine, disk, options, step.jobs)
         else:
