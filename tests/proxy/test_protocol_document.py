@@ -12,7 +12,7 @@ from sherd.testing import Cluster
 
 pytestmark = pytest.mark.core
 
-EXCHANGES_MIN = 16
+EXCHANGES_MIN = 17
 PATIENCE_S = 20.0
 
 
