@@ -20,6 +20,9 @@ PAGE_BYTES_MAX = 4 * MIB
 VALUE_BYTES_CEILING = 64 * MIB
 FRAME_SLACK_BYTES = 64 * KIB
 BATCH_FRAME_BYTES_MIN = 64 * MIB
+LINK_SLACK_BYTES = KEYS_PER_REQUEST_MAX + 32 * KIB
+"""By how much a frame between processes may pass the limit of clients: a key sent as str takes a byte more as bin, and
+a client's short msgid is replaced by one of five bytes."""
 
 
 @dataclass(frozen=True, slots=True)

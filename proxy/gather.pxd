@@ -15,6 +15,7 @@ cdef class Gather:
     cdef Py_ssize_t _waiting, _reply_bytes, _reply_max
 
     cdef end_part(self, Part part)
+    cdef _hold(self, Part part)
     cdef _finish(self)
     cdef bytes _join(self)
 

@@ -60,20 +60,29 @@ class Gather:
 
     @cython.cfunc
     def end_part(self, part: "Part") -> None:
-        """``part`` has its reply or its error."""
-        size: cython.Py_ssize_t = len(part.reply)
+        """``part`` has its reply or its error.
+
+        Values are held only while there is room for them. What a batch did is told in any case: its answers are shorter
+        than its operations, which are accounted for already.
+        """
         self._waiting -= 1
+        if part.failure is None and not self.batch:
+            self._hold(part)
+        if self._waiting == 0:
+            self._finish()
+
+    @cython.cfunc
+    def _hold(self, part: "Part") -> None:
+        size: cython.Py_ssize_t = len(part.reply)
         self._reply_bytes += size
-        if not self.session.hold(size):
-            part.reply = b""
+        if self._reply_bytes > self._reply_max:
+            part.failure = TooLarge(f"the answer is over the limit of {self._reply_max} bytes; ask for fewer keys")
+        elif not self.session.hold(size):
             part.failure = Overloaded("the proxy's memory for answers is used up")
         else:
             self.size += size
-        if self._reply_bytes > self._reply_max:
-            part.reply = b""
-            part.failure = TooLarge(f"the answer is over the limit of {self._reply_max} bytes; ask for fewer keys")
-        if self._waiting == 0:
-            self._finish()
+            return
+        part.reply = b""
 
     @cython.cfunc
     def _finish(self) -> None:

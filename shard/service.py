@@ -24,7 +24,7 @@ from sherd.common.errors import (
     WireError,
     WrongShard,
 )
-from sherd.common.limits import Limits
+from sherd.common.limits import LINK_SLACK_BYTES, Limits
 from sherd.common.wire.encode import FALSE, NIL, TRUE, error_body
 from sherd.common.wire.scanner import FramingError
 from sherd.shard.admin import ShardAdmin, meta_value
@@ -105,7 +105,7 @@ class ServiceConnection:
         self.peer = ""
         self.stalled = self.greeted = False
         self._owed_bytes_max = owed_bytes_max
-        self._scanner = Scanner(service.limits)
+        self._scanner = Scanner(service.limits, False, LINK_SLACK_BYTES)
         self._reader = RequestReader(service.limits)
 
     def feed(self, data: bytes) -> None:

@@ -38,7 +38,7 @@ class FramingError(SherdError):
 @cython.final
 @cython.cclass
 class Scanner:
-    """One direction of one connection.
+    """One direction of one connection. ``slack_bytes``: how much longer than ``limits`` say a frame may be.
 
     ``feed`` bytes, then call ``next`` until it says False. After True these describe the frame, until the next call:
     ``data[frame_start:frame_end]`` is the frame, ``kind`` REQUEST, RESPONSE or NOTIFICATION, ``msgid`` its encoded
@@ -47,10 +47,10 @@ class Scanner:
     ``error_start`` and ``result_start`` are where those values begin.
     """
 
-    def __init__(self, limits: Limits, responses: bool = False) -> None:
+    def __init__(self, limits: Limits, responses: bool = False, slack_bytes: int = 0) -> None:
         self._responses = responses
-        self._frame_bytes_max = limits.frame_bytes_max
-        self._batch_frame_bytes_max = limits.batch_frame_bytes_max
+        self._frame_bytes_max = limits.frame_bytes_max + slack_bytes
+        self._batch_frame_bytes_max = limits.batch_frame_bytes_max + slack_bytes
         if responses:
             self._frame_bytes_max = self._batch_frame_bytes_max = 2**62
         self._chunk = b""

@@ -212,3 +212,19 @@ def test_answers_kept_for_the_rest_are_within_the_budget() -> None:
     assert 0 < len(kept) < 50
     assert {found[2][0] for found in responses if isinstance(found[2], list)} == {20}
     assert rig.budget.bytes == session.inflight_bytes == 0
+
+
+def test_what_a_batch_did_is_told_when_there_is_no_room_for_answers() -> None:
+    rig = Rig(bounds=Bounds(total_bytes_max=201_000))
+    fast, slow = rig.key_of(1), rig.key_of(2)
+    rig.call("put", fast, b"x" * 100_000)
+    session, sink = rig.session()
+    for number in range(5):
+        session.feed(request(number, "mget", [[fast, slow]]))
+    session.feed(request(5, "batch", [[["put", fast + b"2", 1], ["put", slow, 1]]]))
+    rig.serve(1)
+    rig.serve()
+    errors = {found[1]: found[2] for found in sink.responses()}
+    assert [errors[number] is None for number in range(5)] == [True, True, False, False, False]
+    assert errors[5] is None
+    assert rig.budget.bytes == 0

@@ -33,7 +33,7 @@ VALUE = os.urandom(1000)
 class Run:
     """An engine on the real disk with its background work."""
 
-    def __init__(self, directory: Path, clock: Any, hang_seconds: float) -> None:
+    def __init__(self, directory: Path, clock: Any, hang_seconds: float, rest_seconds: float) -> None:
         self.directory = directory
         self.engine = Engine.open(str(directory), OPTIONS, RealDisk(), clock, random=seeded_bytes(1))
         config = ShardConfig(1, str(directory), "unix:/none", "/none", engine=OPTIONS)
@@ -49,6 +49,7 @@ class Run:
             self.poisons.append,
             self.failures.append,
             hang_seconds,
+            rest_seconds,
         )
         self.written = 0
 
@@ -90,9 +91,9 @@ class Run:
 
 @contextlib.asynccontextmanager
 async def background_run(
-    directory: Path, *, clock: Any = None, hang_seconds: float = 60.0, start: bool = True
+    directory: Path, *, clock: Any = None, hang_seconds: float = 60.0, rest_seconds: float = 3600.0, start: bool = True
 ) -> AsyncIterator[Run]:
-    run = Run(directory, clock or SystemClock(), hang_seconds)
+    run = Run(directory, clock or SystemClock(), hang_seconds, rest_seconds)
     if start:
         await run.work.start()
     try:
@@ -142,6 +143,46 @@ def test_forced_work_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
                 run.work.force("flush", run.reports.append)
             await run.work.start()
             await run.until(lambda: len(run.reports) == 3)
+
+    drive(main())
+
+
+def test_a_shard_at_rest_gives_space_back(tmp_path: Path) -> None:
+    """Overwritten and deleted: half of what tables hold is dead, and too few of them for an ordinary compaction."""
+
+    async def main() -> None:
+        async with background_run(tmp_path, rest_seconds=1.0) as run:
+            for _ in range(2):
+                run.write(120)
+                await run.force("flush")
+            before = run.engine.status()
+            assert before["tables"] == 2
+            for number in range(60):
+                run.engine.delete(f"k{number:06}".encode())
+            run.engine.commit()
+            run.written = 0
+            await run.until(lambda: run.engine.status()["keys_estimate"] == 60)
+            after = run.engine.status()
+            assert after["tables"] == 1
+            assert int(str(after["bytes"])) < int(str(before["bytes"])) * 0.3
+            tidy = run.engine.counters.compactions
+            await asyncio.sleep(3 * background.TICK_SECONDS)
+            assert run.engine.counters.compactions == tidy  # and then it rests
+
+    drive(main())
+
+
+def test_a_shard_that_is_written_to_is_not_at_rest(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with background_run(tmp_path, rest_seconds=4 * background.TICK_SECONDS) as run:
+            for _ in range(2):
+                run.write(60)
+                await run.force("flush")
+            for _ in range(6):
+                await asyncio.sleep(background.TICK_SECONDS)
+                run.write(1)
+                assert run.engine.status()["tables"] == 2
+            await run.until(lambda: run.engine.status()["tables"] == 1)
 
     drive(main())
 

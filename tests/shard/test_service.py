@@ -306,6 +306,15 @@ def test_a_frame_over_the_limit_is_refused_at_its_header(core: ShardCore) -> Non
     assert core.connection.waiting_bytes == 0
 
 
+def test_a_frame_that_grew_on_its_way_through_a_proxy_does_not_cost_the_link() -> None:
+    core = ShardCore(limits=Limits(value_bytes_max=1024))
+    too_long = core.service.limits.frame_bytes_max + 1
+    (reply,) = core.feed(request("put", "k", bytes(too_long)))
+    assert reply.error is not None
+    assert reply.error[1] == "TOO_LARGE"
+    assert not core.connection.sink.closing
+
+
 def test_connections_are_apart(core: ShardCore) -> None:
     other = core.connect()
     other.feed(b"\xc1")

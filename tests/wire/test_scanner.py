@@ -397,3 +397,17 @@ class TestLinearity:
     def test_large_frame_in_small_pieces(self):
         frame = PUT_HEAD + pack([b"k", bytes(4 << 20)])
         assert self.seconds(frame, 1024) < 2.0
+
+
+def test_slack_lengthens_what_a_frame_may_be() -> None:
+    limit = SMALL.frame_bytes_max
+    frame = b"\x94\x00\x07\xa3put\x92\xa1k\xc6" + (limit - 15 + 1).to_bytes(4, "big") + bytes(limit - 15 + 1)
+    for slack, lawful in ((0, False), (1, True)):
+        scanner = Scanner(SMALL, False, slack)
+        scanner.feed(frame)
+        if lawful:
+            assert scanner.next()
+            assert scanner.frame_end - scanner.frame_start == limit + 1
+        else:
+            with pytest.raises(FramingError):
+                scanner.next()
