@@ -128,13 +128,15 @@ class Engine(EngineCore):
         return sum(len(frozen.segments) for frozen in self.upkeep.waiting)
 
     def next_job(self, at_rest: bool = False) -> Any:
-        """A job to run now (see ``jobs.run_job``), or None. ``at_rest``: also what only tidies up an idle store.
+        """A job to run now (see ``jobs.run_job``), or None. ``at_rest``: also what tidies up an idle store (``rest``).
 
         At most one flush or preparation and one compaction are out at a time; give each back by ``install`` or
         ``job_failed``.
         """
         if self._down is not None or self.wal is None:
             return None
+        if at_rest:
+            self.upkeep.rest(self._active)
         if self.upkeep.wants_roll(self._active):
             try:
                 self.roll()

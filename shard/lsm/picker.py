@@ -21,9 +21,6 @@ from sherd.shard.lsm.options import EngineOptions
 Levels = Sequence[Sequence[TableMeta]]
 """Tables by level; level 0 oldest first, the others by key."""
 
-AT_REST_LEVEL0_SHARE = 0.05
-"""Of an idle store's bytes, what may stay in level 0."""
-
 
 @dataclass(frozen=True, slots=True)
 class Pick:
@@ -71,8 +68,8 @@ def disjoint(tables: Sequence[TableMeta]) -> bool:
     return all(left.largest < right.smallest for left, right in pairwise(ordered))
 
 
-def pick(levels: Levels, options: EngineOptions, *, at_rest: bool = False) -> Pick | None:
-    """The most urgent compaction, or None. ``at_rest``: the store is idle, so tidy up what would otherwise wait."""
+def pick(levels: Levels, options: EngineOptions) -> Pick | None:
+    """The most urgent compaction, or None. What else an idle store may do: rest.py."""
     _, targets = level_targets(levels, options)
     scores = [(len(levels[0]) / options.level0_tables_compact, 0)]
     sizes = level_bytes(levels)
@@ -80,13 +77,7 @@ def pick(levels: Levels, options: EngineOptions, *, at_rest: bool = False) -> Pi
         if sizes[level]:
             scores.append((sizes[level] / targets[level] if targets[level] else float("inf"), level))
     score, level = max(scores)
-    if score >= 1:
-        return pick_level(levels, level, options)
-    if at_rest and len(levels[0]) > 0:
-        below = sum(sizes[1:])
-        if (len(levels[0]) > 1 and not below) or sizes[0] > AT_REST_LEVEL0_SHARE * below > 0:
-            return pick_level(levels, 0, options)
-    return None
+    return pick_level(levels, level, options) if score >= 1 else None
 
 
 def pick_level(levels: Levels, level: int, options: EngineOptions) -> Pick:
@@ -94,17 +85,18 @@ def pick_level(levels: Levels, level: int, options: EngineOptions) -> Pick:
     if level == 0:
         base, _ = level_targets(levels, options)
         filled = [i for i in range(1, base) if levels[i]]
-        return _into(levels, tuple(levels[0]), filled[0] if filled else base)
+        return pick_tables(levels, tuple(levels[0]), filled[0] if filled else base)
     below = levels[level + 1]
 
     def cost(table: TableMeta) -> float:
         met = sum(other.bytes for other in overlapping(below, table.smallest, table.largest))
         return met / max(table.bytes, 1)
 
-    return _into(levels, (min(levels[level], key=cost),), level + 1)
+    return pick_tables(levels, (min(levels[level], key=cost),), level + 1)
 
 
-def _into(levels: Levels, upper: tuple[TableMeta, ...], output_level: int) -> Pick:
+def pick_tables(levels: Levels, upper: tuple[TableMeta, ...], output_level: int) -> Pick:
+    """The compaction of these tables into ``output_level``, with what they overlap there."""
     smallest = min(table.smallest for table in upper)
     largest = max(table.largest for table in upper)
     lower = overlapping(levels[output_level], smallest, largest)

@@ -34,6 +34,7 @@ from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
 from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, pressure
+from sherd.shard.lsm.rest import flush_at_rest, pick_at_rest
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
 from sherd.shard.lsm.steps import Steps
@@ -106,6 +107,8 @@ class Upkeep:
         self._compact_floor = 0  # the level it has come to
         self._compact_before_number = 0  # tables from here on are its own work
         self._levels: Levels = ()
+        self._due: Pick | None = None  # what the levels themselves ask for
+        self._tidy_beside: int | None = None  # at rest the levels are as they should be beside so many in memory
         self.disk_full = False  # the last flush or preparation failed for want of room
         self._pending_bytes = 0
         self.waiting = waiting
@@ -116,6 +119,11 @@ class Upkeep:
     def add(self, frozen: FrozenMemtable) -> None:
         """A memtable froze."""
         self.waiting.append(frozen)
+
+    def rest(self, active: Memtable) -> None:
+        """Nobody writes: have the memtable flushed if it keeps much of the tables from being given back."""
+        if len(active) and not self.waiting and flush_at_rest(self._levels, len(active)):
+            self.request_flush(active.last_lsn)
 
     def wants_roll(self, active: Memtable) -> bool:
         """Whether a requested flush needs the active memtable frozen, and nothing has to be waited for to do it."""
@@ -159,9 +167,17 @@ class Upkeep:
         return self._compact_job(picked)
 
     def _pick(self, at_rest: bool, active: Memtable) -> Pick | None:
-        picked = pick(self._levels, self._options, at_rest=at_rest)
-        if picked is not None or self._compacted == self._compact_token:
-            return picked
+        if self._due is not None:
+            return self._due
+        if self._compacted < self._compact_token:
+            return self._pick_requested(active)
+        if not at_rest or self._tidy_beside == len(active):
+            return None
+        picked = pick_at_rest(self._levels, self._options, len(active))
+        self._tidy_beside = len(active) if picked is None else None
+        return picked
+
+    def _pick_requested(self, active: Memtable) -> Pick | None:
         if not self.flush_done(self._compact_lsn, active):
             return None
         picked, self._compact_floor = pick_full(
@@ -322,6 +338,8 @@ class Upkeep:
         """Take over the tables of a new version."""
         self._levels = self._installer.version.metas()
         self._pending_bytes = pending_bytes(self._levels, self._options)
+        self._due = pick(self._levels, self._options)
+        self._tidy_beside = None
 
     @property
     def pending_bytes(self) -> int:

@@ -13,7 +13,6 @@ from sherd.common.errors import Conflict, Overloaded, StoreClosed, StoreError, S
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.engine_core import EngineCore
 from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
-from sherd.shard.lsm.jobs import run_job
 from sherd.shard.lsm.memtable import Memtable, RunCursor
 from sherd.shard.lsm.table_cache import TableCache, TableHandle
 from sherd.shard.lsm.version import Version
@@ -397,20 +396,4 @@ def test_a_sync_does_not_pass_a_ticket_that_is_out() -> None:
     ticket.run()
     engine.sync_end(ticket)
     assert engine.synced_lsn == engine.last_lsn
-    engine.close()
-
-
-def test_at_rest_the_store_tidies_up() -> None:
-    """Idle, level 0 is folded into the rest, so that dead versions take little room."""
-    disk = CrashDisk()
-    engine = open_engine(disk)
-    for _ in range(3):
-        for number in range(60):
-            engine.put(b"key%03d" % number, bytes(100))
-        engine.commit()
-        engine.request_flush()
-        run_jobs(engine, disk)
-    while (job := engine.next_job(at_rest=True)) is not None:
-        engine.install(job, run_job(job, DIRECTORY, disk, TINY, lambda: None))
-    assert sum(meta.entries for level in engine.installer.version.metas() for meta in level) == 60
     engine.close()

@@ -42,7 +42,6 @@ def levels_of(*tables: TableMeta) -> list[list[TableMeta]]:
 
 def test_nothing_to_do() -> None:
     assert pick(EMPTY, OPTIONS) is None
-    assert pick(EMPTY, OPTIONS, at_rest=True) is None
     assert pick(levels_of(table(1, 0, 0, 9)), OPTIONS) is None
 
 
@@ -90,12 +89,6 @@ def test_dead_entries_are_not_moved_to_the_bottom(dead: str) -> None:
     found = pick(levels_of(*tables), OPTIONS)
     assert found is not None
     assert not found.move
-
-
-def test_at_rest_level0_is_folded_in() -> None:
-    levels = levels_of(table(9, 0, 0, 9), table(1, 6, 0, 100, 320 * KIB))
-    assert pick(levels, OPTIONS) is None
-    assert pick(levels, OPTIONS, at_rest=True) is not None
 
 
 def test_full_compaction_ends_with_everything_at_the_bottom() -> None:
