@@ -6,7 +6,7 @@ time, while the loop goes on serving. If the janitor dies or hangs, its jobs hav
 pause that grows, and the engine asks for the same again; nothing else notices. A janitor hangs when it has work and its
 processor time has stood still for long: so a compaction may take hours, and a stopped process is found. Forced flushes
 and compactions are engine tokens, looked at whenever a job ends. The janitor's priority is low while it keeps up and
-normal once writers are made to wait.
+normal once writers are made to wait. When nothing was written for ``REST_SECONDS``, it also does what tidies up.
 """
 
 import asyncio
@@ -41,6 +41,8 @@ HANG_SECONDS = 120.0
 FORCED_MAX = 1000
 """Forced flushes and compactions that may wait at a time."""
 TICK_SECONDS = 0.5
+REST_SECONDS = 5.0
+"""How long nothing must have been written before the store is tidied up: longer than the pauses of a busy client."""
 STOP_SECONDS = 2.0
 READ_BYTES = 1 << 16
 
@@ -63,6 +65,7 @@ class Background:
         on_poison: Callable[[StoreError], None],
         on_failure: Callable[[BaseException], None],
         hang_seconds: float = HANG_SECONDS,
+        rest_seconds: float = REST_SECONDS,
     ) -> None:
         self._engine = engine
         self._config = config
@@ -71,6 +74,8 @@ class Background:
         self._on_poison = on_poison
         self._on_failure = on_failure
         self._hang_seconds = hang_seconds
+        self._rest_seconds = rest_seconds
+        self._written = (engine.last_lsn, loop.time())  # the last write seen, and when
         self._jobs: dict[int, Job] = {}
         self._moved: tuple[int | None, float] = (None, 0.0)  # processor time of the janitor, and when it last changed
         self._process: asyncio.subprocess.Process | None = None
@@ -112,13 +117,13 @@ class Background:
         if self._process is not None:
             await self._end(self._process)
 
-    def poke(self) -> None:
-        """Hand out what the engine wants done now."""
+    def poke(self, at_rest: bool = False) -> None:
+        """Hand out what the engine wants done now; ``at_rest`` also what only tidies up."""
         pipe = self._pipe()
         if pipe is None or self._stopped:
             return
         try:
-            while (job := self._engine.next_job()) is not None:
+            while (job := self._engine.next_job(at_rest)) is not None:
                 if not self._jobs:
                     self._moved = (None, self._loop.time())
                 self._jobs[job.id] = job
@@ -234,7 +239,7 @@ class Background:
             except StoreError as error:
                 self._on_poison(error)
                 return
-            self.poke()
+            self.poke(self._is_at_rest())
             self._look_at_waiters()
             self._changed()
 
@@ -253,13 +258,20 @@ class Background:
                 failure = error
 
     async def _tick(self) -> None:
-        """Try again what failed, look after forced work, and end a janitor that hangs."""
+        """Try again what failed, tidy up at rest, look after forced work, and end a janitor that hangs."""
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            self.poke()
+            self.poke(self._is_at_rest())
             self._look_at_waiters()
             self._changed()
             self._check_hang()
+
+    def _is_at_rest(self) -> bool:
+        """Whether nothing was written for ``rest_seconds``; noticed a tick late at most."""
+        last_lsn, now = self._engine.last_lsn, self._loop.time()
+        if last_lsn != self._written[0]:
+            self._written = (last_lsn, now)
+        return now - self._written[1] >= self._rest_seconds
 
     def _check_hang(self) -> None:
         process = self._process

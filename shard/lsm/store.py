@@ -11,6 +11,9 @@ What a power cut may lose follows ``fsync`` (a killed process loses nothing that
 write returns after its fsync; ``ops:N`` at most the last N operations; ``interval:T`` at most the last T plus one fsync
 (the first write after T syncs, and a timer if none comes); ``os`` what the kernel had not written back. It is always a
 suffix that is lost.
+
+Flushes and compactions are done by the writes that make them due. A shard's process goes on tidying up when nobody
+writes; a ``Store`` has nobody to do that, so once writes end, dead entries keep their room until ``compact``.
 """
 
 import os

@@ -155,16 +155,15 @@ def test_a_shard_at_rest_gives_space_back(tmp_path: Path) -> None:
             for _ in range(2):
                 run.write(120)
                 await run.force("flush")
-            before = run.engine.status()
-            assert before["tables"] == 2
+            assert run.engine.status()["tables"] == 2
             for number in range(60):
                 run.engine.delete(f"k{number:06}".encode())
             run.engine.commit()
             run.written = 0
-            await run.until(lambda: run.engine.status()["keys_estimate"] == 60)
-            after = run.engine.status()
-            assert after["tables"] == 1
-            assert int(str(after["bytes"])) < int(str(before["bytes"])) * 0.3
+            await run.until(
+                lambda: [meta.entries for level in run.engine.installer.version.metas() for meta in level] == [60]
+            )
+            assert run.engine.status()["memtable_bytes"] == 0
             tidy = run.engine.counters.compactions
             await asyncio.sleep(3 * background.TICK_SECONDS)
             assert run.engine.counters.compactions == tidy  # and then it rests
