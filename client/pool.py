@@ -44,7 +44,12 @@ class Pool:
                         break
                     self._wait(deadline)
                     continue
-            if stream.is_quiet:
+            try:
+                quiet = stream.is_quiet
+            except BaseException:  # gevent's poll lets others run, and a greenlet may be killed meanwhile
+                self.discard(stream)
+                raise
+            if quiet:
                 return stream
             self.discard(stream)
         try:

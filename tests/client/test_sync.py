@@ -109,6 +109,27 @@ def test_an_interrupted_call_gives_its_connection_up(server: ScriptedServer) -> 
     hold.release()
 
 
+def test_a_call_interrupted_while_it_takes_its_connection_gives_it_up(
+    server: ScriptedServer,
+) -> None:
+    """gevent's poll lets other greenlets run even with a timeout of 0, and one of them may kill this one."""
+
+    class Interrupt(BaseException):
+        pass
+
+    class Interrupted:
+        def poll(self, timeout: int) -> list[object]:
+            raise Interrupt
+
+    with Client(server.address, connections_max=1) as db:
+        assert db.put("k", 1) == 1
+        db._pool()._idle[0]._poll = Interrupted()  # type: ignore[assignment]
+        with pytest.raises(Interrupt):
+            db.put("k", 2)
+        assert db.get("k", timeout=5) == 1
+    assert server.connections == 2
+
+
 def test_connections_max_is_checked() -> None:
     with pytest.raises(ConfigError, match="connections_max"):
         Client("127.0.0.1:1", connections_max=0)
