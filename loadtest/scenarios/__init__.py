@@ -1,0 +1,1 @@
+"""What users of a key-value store do, one scenario a file."""
