@@ -1,275 +1,243 @@
-"""A closed-loop load generator: C connections, each with P requests in flight, driven by one epoll loop.
+"""The loop of the load generator: one process, one epoll, all connections; compiled, it is not what limits a store.
 
-The hot part of ``sherd bench``, compiled. A request's msgid is its slot on its connection, so that latency is measured
-per request however the replies are ordered. Every reply is checked: an error counts as one, and a get's value must have
-the size that was put.
+Closed loop: every connection has ``depth`` requests in flight, and an answer makes the next request; latency is from
+sending. Open loop, with a ``Schedule``: requests are due at fixed times, sent then if the connection has a free slot
+and else when it has, and latency is from when they were due.
+
+A run warms up, counts, and drains: after the counted time nothing new becomes due, and answers still on their way are
+awaited and counted.
 """
 
-import random
 import select
-import socket
-import time
+from collections.abc import Callable, Sequence
 
 import cython
 
-from sherd.cli.bench.histogram import Histogram
-from sherd.common.net.address import Address
+from sherd.cli.bench.dialect import BAD, MORE
 
 if cython.compiled:
-    from cython.cimports.sherd.common.wire.primitives import big_endian, skip
+    from cython.cimports.sherd.cli.bench.dialect import Dialect
+    from cython.cimports.sherd.cli.bench.lane import Lane
+    from cython.cimports.sherd.cli.bench.outgoing import Outgoing
+    from cython.cimports.sherd.cli.bench.schedule import Schedule
+    from cython.cimports.sherd.cli.bench.slots import Slots
+    from cython.cimports.sherd.cli.bench.tally import Tally
+    from cython.cimports.sherd.cli.bench.ticks import now_ns
+    from cython.cimports.sherd.cli.bench.workload import Workload
 else:
-    from sherd.common.wire.primitives import big_endian, skip
+    from sherd.cli.bench.dialect import Dialect
+    from sherd.cli.bench.lane import Lane
+    from sherd.cli.bench.outgoing import Outgoing
+    from sherd.cli.bench.schedule import Schedule
+    from sherd.cli.bench.slots import Slots
+    from sherd.cli.bench.tally import Tally
+    from sherd.cli.bench.ticks import now_ns
+    from sherd.cli.bench.workload import Workload
 
-RECEIVE_BYTES = 1 << 18
-KEY_BYTES = 16
-REPLY_DEPTH_MAX = 140
+SECOND = 1_000_000_000
+DRAIN_SECONDS = 10
+"""How long answers are awaited when the time is over. What has none then counts as an error."""
 
-SET, GET, MIXED = 0, 1, 2
+SILENCE_SECONDS = 60
+"""A run ends when requests are in flight and nothing at all has arrived for so long."""
 
+TICK_NS = SECOND // 10
 
-@cython.final
-@cython.cclass
-class Source:
-    """Requests to send: random keys out of ``key_count``, values cut out of a pool of random bytes."""
-
-    _kind: cython.int
-    _key_count: cython.ulonglong
-    _state: cython.ulonglong
-    _next: cython.longlong
-    _value_bytes: cython.Py_ssize_t
-    _pool: bytes
-    _value_head: bytes
-
-    def __init__(self, kind: int, key_count: int, value_bytes: int, seed: int) -> None:
-        rng = random.Random(seed)
-        self._kind = kind
-        self._next = -1
-        self._key_count = key_count
-        self._state = rng.getrandbits(63) | 1
-        self._value_bytes = value_bytes
-        self._pool = rng.randbytes(1 << 20 if value_bytes < 1 << 19 else 2 * value_bytes)
-        if value_bytes < 1 << 8:
-            self._value_head = bytes((0xC4, value_bytes))
-        elif value_bytes < 1 << 16:
-            self._value_head = b"\xc5" + value_bytes.to_bytes(2, "big")
-        else:
-            self._value_head = b"\xc6" + value_bytes.to_bytes(4, "big")
-
-    @cython.cfunc
-    def draw(self) -> cython.ulonglong:
-        """A random 64-bit number (xorshift64*, Vigna)."""
-        x: cython.ulonglong = self._state
-        x ^= x >> 12
-        x ^= (x << 25) & 0xFFFFFFFFFFFFFFFF
-        x ^= x >> 27
-        self._state = x
-        return (x * 0x2545F4914F6CDD1D) & 0xFFFFFFFFFFFFFFFF
-
-    @cython.cfunc
-    def key(self, number: cython.ulonglong) -> bytes:
-        return b"%016d" % number
-
-    @cython.cfunc
-    def value(self, at: cython.ulonglong) -> bytes:
-        start: cython.Py_ssize_t = at % (len(self._pool) - self._value_bytes)
-        return self._pool[start : start + self._value_bytes]
-
-    @cython.cfunc
-    def append_request(self, parts: list[bytes], msgid: bytes) -> None:
-        number: cython.ulonglong = self.draw()
-        key: cython.ulonglong = (number >> 8) % self._key_count
-        if self._next >= 0:
-            key = self._next
-            self._next += 1
-        parts.append(b"\x94\x00")
-        parts.append(msgid)
-        if self._kind == GET or (self._kind == MIXED and (number >> 60) & 1):
-            parts.append(b"\xa3get\x91\xc4\x10")
-            parts.append(self.key(key))
-            return
-        parts.append(b"\xa3put\x92\xc4\x10")
-        parts.append(self.key(key))
-        parts.append(self._value_head)
-        parts.append(self.value(number >> 20))
-
-    def count_up(self) -> None:
-        """From now on draw keys in order instead, each once."""
-        self._next = 0
+_EPOLLOUT = cython.declare(cython.uint, select.EPOLLOUT)
+_MORE = cython.declare(cython.int, MORE)
+_BAD = cython.declare(cython.int, BAD)
+_TICK_NS = cython.declare(cython.ulonglong, TICK_NS)
+_DRAIN_NS = cython.declare(cython.ulonglong, DRAIN_SECONDS * SECOND)
+_SILENCE_NS = cython.declare(cython.ulonglong, SILENCE_SECONDS * SECOND)
 
 
 @cython.final
-@cython.cclass
-class Lane:
-    """One connection and its requests in flight; ``sent_at`` by slot, in seconds."""
-
-    sock: socket.socket
-    tail: bytes
-    sent_at: list[float]
-    msgids: list[bytes]
-    free: list[int]
-    unsent: bytes
-
-    def __init__(self, sock: socket.socket, pipeline: int) -> None:
-        self.sock = sock
-        self.tail = b""
-        self.unsent = b""
-        self.sent_at = [0.0] * pipeline
-        self.msgids = [bytes((i,)) if i < 128 else b"\xcd" + i.to_bytes(2, "big") for i in range(pipeline)]
-        self.free = list(range(pipeline))
-
-
 @cython.cclass
 class Generator:
-    """Drives ``connections`` lanes against ``addresses`` in turn until ``finish_at`` or ``requests`` are answered."""
+    """Drives ``lanes`` with requests of ``workload``; what comes of it is in ``tally``.
 
-    _source: Source
-    _lanes: dict[int, Lane]
-    _poll: select.epoll
-    _value_bytes: cython.Py_ssize_t
-    done: cython.ulonglong
-    errors: cython.ulonglong
-    missing: cython.ulonglong
-    longest_gap: cython.double
-    histogram: Histogram
-    _counts: dict[int, int]
-    first_error: bytes
+    ``on_tick`` is called ten times a second, ``on_count`` when the warm-up is over.
+    """
 
     def __init__(
-        self, addresses: list[Address], connections: int, pipeline: int, source: Source, value_bytes: int
+        self,
+        poll: select.epoll,
+        lanes: Sequence[Lane],
+        workload: Workload,
+        tally: Tally,
+        schedule: Schedule | None = None,
     ) -> None:
-        self._source = source
-        self._value_bytes = value_bytes
-        self._lanes = {}
-        self._poll = select.epoll()
-        self.histogram = Histogram()
-        self._counts = {}
-        self.done = self.errors = self.missing = 0
-        self.longest_gap = 0.0
-        self.first_error = b""
-        for i in range(connections):
-            address = addresses[i % len(addresses)]
-            sock = socket.socket(socket.AF_UNIX if address.is_unix else socket.AF_INET)
-            sock.settimeout(10)
-            sock.connect(address.path if address.is_unix else (address.host, address.port))
-            if not address.is_unix:
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
-            self._lanes[sock.fileno()] = Lane(sock, pipeline)
-            self._poll.register(sock.fileno(), select.EPOLLIN)
+        self._poll = poll
+        self._lanes = list(lanes)
+        self._by_fd = {lane.fd: lane for lane in lanes}
+        self._workload = workload
+        self._schedule = schedule
+        self._tally = tally
+        self._out = Outgoing()
+        for lane in lanes:
+            poll.register(lane.fd, select.EPOLLIN)
+        self._left = self._flying = self._waiting = 0
+        self._counting = self._sending = False
+        self._began = self._heard = 0
 
-    def run(self, seconds: float, requests: int) -> dict[str, object]:
-        """Send until ``seconds`` have passed or ``requests`` were answered; counts, rate and quantiles in us."""
-        started: cython.double = time.perf_counter()
-        now: cython.double = started
-        last: cython.double = started
-        lane: Lane
-        for lane in self._lanes.values():
-            self._send(lane, now)
-        while now - started < seconds and self.done < requests:
-            for fd, _event in self._poll.poll(1.0):
-                lane = self._lanes[fd]
-                self._receive(lane, now)
-                if lane.free:
-                    self._send(lane, now)
-            now = time.perf_counter()
-            if now - last > self.longest_gap:
-                self.longest_gap = now - last
-            last = now
-        for latency_us, times in self._counts.items():
-            self.histogram.add(latency_us, times)
-        return self.report(now - started)
+    def run(
+        self,
+        seconds: float,
+        warmup: float,
+        requests: int,
+        on_tick: Callable[[], None],
+        on_count: Callable[[], None],
+    ) -> None:
+        """Send for ``warmup`` and then ``seconds``, or until ``requests`` were sent after the warm-up; see it drain.
 
-    def report(self, seconds: float) -> dict[str, object]:
-        """What has been measured so far."""
-        histogram: Histogram = self.histogram
-        return {
-            "requests": self.done,
-            "seconds": round(seconds, 3),
-            "per_second": round(self.done / seconds) if seconds else 0,
-            "errors": self.errors,
-            "first_error": self.first_error.decode(errors="replace"),
-            "missing": self.missing,
-            "p50_us": histogram.quantile(0.5),
-            "p90_us": histogram.quantile(0.9),
-            "p99_us": histogram.quantile(0.99),
-            "p999_us": histogram.quantile(0.999),
-            "max_us": histogram.max_us,
-            "longest_gap_ms": round(self.longest_gap * 1000, 1),
-        }
-
-    def close(self) -> None:
-        """Close every connection."""
-        lane: Lane
-        for lane in self._lanes.values():
-            lane.sock.close()
-        self._poll.close()
-
-    @cython.cfunc
-    def _send(self, lane: Lane, now: cython.double) -> None:
-        parts: list[bytes] = []
-        slot: cython.Py_ssize_t
-        for slot in lane.free:
-            self._source.append_request(parts, lane.msgids[slot])
-            lane.sent_at[slot] = now
-        lane.free = []
-        lane.unsent += b"".join(parts)
-        self._push(lane)
-
-    @cython.cfunc
-    def _push(self, lane: Lane) -> None:
-        try:
-            sent: cython.Py_ssize_t = lane.sock.send(lane.unsent)
-        except BlockingIOError:
-            sent = 0
-        lane.unsent = lane.unsent[sent:]
-        events = select.EPOLLIN | (select.EPOLLOUT if lane.unsent else 0)
-        if lane.unsent or sent == 0:
-            self._poll.modify(lane.sock.fileno(), events)
-
-    @cython.cfunc
-    def _receive(self, lane: Lane, now: cython.double) -> None:
-        if lane.unsent:
-            self._push(lane)
-            if not lane.unsent:
-                self._poll.modify(lane.sock.fileno(), select.EPOLLIN)
-        try:
-            data: bytes = lane.sock.recv(RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        if not data:
-            raise ConnectionError("the server closed a connection")
-        now = time.perf_counter()
-        if lane.tail:
-            data = lane.tail + data
-        end: cython.Py_ssize_t = len(data)
-        pos: cython.Py_ssize_t = 0
-        stop: cython.Py_ssize_t
-        while pos < end:
-            stop = skip(data, pos, end, REPLY_DEPTH_MAX)
-            if stop < 0:
+        ConnectionError if a connection is lost, TimeoutError if the server falls silent.
+        """
+        now: cython.ulonglong = now_ns()
+        ticked: cython.ulonglong = now
+        self._began = now + int(warmup * SECOND)
+        end: cython.ulonglong = self._began + int(seconds * SECOND)
+        self._left = requests
+        self._sending = True
+        self._heard = now
+        if self._began == now:
+            self._count_from_here(now, on_count)
+        self._start(now)
+        while True:
+            if not self._counting and now >= self._began:
+                self._count_from_here(now, on_count)
+            if self._sending and (now >= end or self._left == 0):
+                self._sending = False
+                end = now
+            if not self._sending and (self._flying + self._waiting == 0 or now - end > _DRAIN_NS):
                 break
-            self._count(lane, data, pos, stop, now)
-            pos = stop
-        lane.tail = data[pos:]
+            if now - self._heard > _SILENCE_NS and self._flying > 0:
+                raise TimeoutError(f"the server has answered nothing for {SILENCE_SECONDS} s")
+            self._turn(now)
+            now = now_ns()
+            if now - ticked > _TICK_NS:
+                ticked = now
+                on_tick()
+        if self._flying > 0:
+            self._tally.fail(f"no answer within {DRAIN_SECONDS} s of the end", self._flying)
 
     @cython.cfunc
-    def _count(
-        self, lane: Lane, data: bytes, pos: cython.Py_ssize_t, stop: cython.Py_ssize_t, now: cython.double
-    ) -> None:
-        slot: cython.Py_ssize_t = data[pos + 2]
-        error_at: cython.Py_ssize_t = skip(data, pos + 2, stop, 0)
-        if slot > 0x7F:
-            slot = big_endian(data, pos + 3, error_at - pos - 3)
-        sent_at: cython.double = lane.sent_at[slot]
-        latency_us: cython.longlong = cython.cast(cython.longlong, (now - sent_at) * 1e6)
-        self._counts[latency_us] = self._counts.get(latency_us, 0) + 1
-        lane.free.append(slot)
-        self.done += 1
-        if data[error_at] != 0xC0:
-            self.errors += 1
-            if not self.first_error:
-                self.first_error = data[error_at:stop]
-        elif data[error_at + 1] == 0xC0:
-            self.missing += 1
-        elif stop - error_at - 1 > 16 and stop - error_at - 1 < self._value_bytes:
-            self.errors += 1
+    def _count_from_here(self, now: cython.ulonglong, on_count: object) -> None:
+        self._counting = True
+        self._began = now
+        self._tally.begin(now)
+        on_count()  # type: ignore[operator]
+
+    @cython.cfunc
+    def _start(self, now: cython.ulonglong) -> None:
+        lane: Lane
+        if self._schedule is not None:
+            self._schedule.begin(now)
+            return
+        for lane in self._lanes:
+            self._fill(lane)
+
+    @cython.cfunc
+    def _turn(self, now: cython.ulonglong) -> None:
+        """Wait until something arrives or is due, and see to it."""
+        seconds: cython.double = 0.1
+        due: cython.ulonglong
+        if self._schedule is not None:
+            if self._sending:
+                due = self._schedule.due_at(self._schedule.next)
+                seconds = min(0.1, 1e-9 * (due - now)) if due > now else 0.0
+            if seconds > 0.0:  # epoll waits for whole milliseconds only
+                select.select([self._poll], [], [], seconds)
+                seconds = 0.0
+        for fd, events in self._poll.poll(seconds):
+            self._serve(self._by_fd[fd], events)
+        if self._schedule is not None and self._sending:
+            self._deal()
+
+    @cython.cfunc
+    def _serve(self, lane: Lane, events: cython.uint) -> None:
+        if events & _EPOLLOUT and lane.push():
+            self._poll.modify(lane.fd, select.EPOLLIN)
+        if events & ~_EPOLLOUT:
+            self._take_replies(lane)
+            self._fill(lane)
+
+    @cython.cfunc
+    def _deal(self) -> None:
+        """Give the requests that are due to their connections."""
+        now: cython.ulonglong = now_ns()
+        lane: Lane
+        while self._left > 0 and self._schedule.due_at(self._schedule.next) <= now:
+            if self._schedule.due_at(self._schedule.next) >= self._began:
+                self._left -= 1
+            lane = self._lanes[self._schedule.deal()]
+            lane.due += 1
+            self._waiting += 1
+            if lane.slots.free > 0:
+                self._fill(lane)
+
+    @cython.cfunc
+    def _take_replies(self, lane: Lane) -> None:
+        """Read, check every reply, and put what goes on in the same slot into ``_out``."""
+        data: bytes = lane.receive()
+        now: cython.ulonglong = now_ns()
+        dialect: Dialect = lane.dialect
+        slots: Slots = lane.slots
+        slot: cython.int
+        verdict: cython.int
+        counted: cython.int
+        if len(data) == 0:
+            return
+        self._heard = now
+        if self._counting:
+            self._tally.arrive(now)
+        dialect.feed(data)
+        while True:
+            slot = dialect.next(slots)
+            if slot < 0:
+                break
+            verdict = dialect.judge(slots, slot)
+            counted = self._counting and slots.sent_at[slot] >= self._began
+            if counted:
+                self._tally.absorb(dialect)
+            dialect.rows = dialect.keys = dialect.missing = 0
+            if verdict == _MORE or self._workload.answered(slots, slot, verdict != _BAD):
+                dialect.append(self._out, slots, slot)
+                continue
+            if counted:
+                self._tally.requests += 1
+                self._tally.histogram.record(now - slots.sent_at[slot])
+                if verdict == _BAD:
+                    self._tally.fail(dialect.problem)
+            slots.release(slot)
+            self._flying -= 1
+
+    @cython.cfunc
+    def _fill(self, lane: Lane) -> None:
+        """Begin requests in the free slots, as far as there are any to begin, and send all that is in ``_out``."""
+        now: cython.ulonglong = now_ns()
+        due: cython.ulonglong
+        if self._schedule is None:
+            while self._sending and self._left > 0 and lane.slots.free > 0:
+                if self._counting:
+                    self._left -= 1
+                self._begin(lane, now)
+        else:
+            while lane.begun < lane.due and lane.slots.free > 0:
+                due = self._schedule.due_on(lane.index, lane.begun)
+                lane.begun += 1
+                self._waiting -= 1
+                if self._counting and now > due + self._tally.behind_max:
+                    self._tally.behind_max = now - due
+                self._begin(lane, due)
+        if self._out.used > 0:
+            if lane.send(self._out):
+                self._poll.modify(lane.fd, select.EPOLLIN | select.EPOLLOUT)
+            self._out.used = 0
+
+    @cython.cfunc
+    def _begin(self, lane: Lane, since: cython.ulonglong) -> None:
+        slot: cython.int = lane.slots.take()
+        lane.slots.sent_at[slot] = since
+        self._workload.next(lane.slots, slot)
+        lane.dialect.append(self._out, lane.slots, slot)
+        self._flying += 1

@@ -1,0 +1,59 @@
+"""Carries a plan out: connects, drives the load, and says what came of it."""
+
+import contextlib
+import select
+import time
+
+from sherd.cli.bench.dialect import Dialect
+from sherd.cli.bench.generator import Generator
+from sherd.cli.bench.key_choice import UNIFORM
+from sherd.cli.bench.lane import Lane, connect
+from sherd.cli.bench.msgpack_dialect import MsgpackDialect
+from sherd.cli.bench.plan import Plan
+from sherd.cli.bench.progress import Progress
+from sherd.cli.bench.resp_dialect import RespDialect
+from sherd.cli.bench.schedule import Schedule
+from sherd.cli.bench.slots import Slots
+from sherd.cli.bench.tally import Tally
+from sherd.cli.bench.values import Values
+from sherd.cli.bench.workload import Workload, mix_of
+
+RECEIVE_BYTES = 1 << 18
+
+DIALECTS: dict[str, type[Dialect]] = {"msgpack": MsgpackDialect, "resp": RespDialect}
+
+
+def run(plan: Plan, progress: Progress) -> tuple[Tally, float, float]:
+    """Drive the load: what was counted, over how many seconds, and how many of processor time they took here.
+
+    ConnectionError if no server is reached or a connection is lost, TimeoutError if the server falls silent.
+    """
+    workload = Workload(
+        mix_of(plan.workload, plan.read_share),
+        UNIFORM if plan.is_load else plan.key_distribution,
+        plan.keys,
+        plan.scan_rows,
+        plan.seed,
+        plan.order if plan.is_load else None,
+    )
+    values = Values(plan.sizes, workload.random)
+    tally = Tally()
+    busy_before = 0.0
+
+    def count() -> None:
+        nonlocal busy_before
+        busy_before = time.process_time()
+
+    with contextlib.ExitStack() as stack:
+        # The first descriptor of all: select, which watches it, takes none above 1023.
+        poll = stack.enter_context(select.epoll())
+        room = bytearray(RECEIVE_BYTES)
+        lanes = []
+        for i in range(plan.lanes):
+            sock = stack.enter_context(connect(plan.addresses[i % len(plan.addresses)]))
+            lanes.append(Lane(sock, i, Slots(plan.depth, plan.width), DIALECTS[plan.protocol](values), room))
+        schedule = None if plan.rate is None else Schedule(plan.rate, len(lanes))
+        generator = Generator(poll, lanes, workload, tally, schedule)
+        warmup = 0.0 if plan.is_load else plan.warmup
+        generator.run(plan.duration, warmup, plan.requests_max, lambda: progress.show(tally.requests), count)
+    return tally, (tally.last_reply - tally.began) / 1e9, time.process_time() - busy_before

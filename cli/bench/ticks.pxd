@@ -1,0 +1,1 @@
+cdef unsigned long long now_ns() except? -1
