@@ -12,10 +12,15 @@ from pathlib import Path
 from types import FrameType
 
 from peers.calibration import calibrate, file_system, remarks_on
+from peers.child import ChildFailed
 from peers.client_section import client_section
 from peers.engine_section import amplification_section, engine_section, sizes_section
+from peers.generator import BenchFailed
+from peers.generator_section import generator_section
 from peers.machine import machine_facts
 from peers.plots import draw_plots
+from peers.processes import NotServing
+from peers.quiet import quiet_remark
 from peers.range_section import range_section
 from peers.report import markdown
 from peers.rows import Results
@@ -25,6 +30,7 @@ from peers.settings import SECTIONS, Settings
 Section = Callable[[Settings, Results], None]
 
 SECTION_OF: dict[str, Section] = {
+    "generator": generator_section,
     "servers": server_section,
     "always": always_section,
     "ranges": range_section,
@@ -98,9 +104,15 @@ def run(settings: Settings, out: Path) -> Results:
     before = calibrate(settings.work)
     for name in settings.sections:
         print(f"{name}:", flush=True)
-        SECTION_OF[name](settings, results)
+        try:
+            SECTION_OF[name](settings, results)
+        except (BenchFailed, ChildFailed, NotServing) as error:  # the other sections are worth their time
+            results.failures.append(f"{name}: {error}")
+            print(f"  FAILED {error}", file=sys.stderr)
         write(results, facts, out)
     results.remarks += remarks_on(file_system(settings.work), before, calibrate(settings.work))
+    if remark := quiet_remark(results):
+        results.remarks.insert(0, remark)
     for path in draw_plots(results, out):
         print(path)
     write(results, facts, out)
@@ -114,6 +126,7 @@ def write(results: Results, facts: dict[str, object], out: Path) -> None:
         "rows": [row.to_json() for row in results.rows],
         "absent": results.absent,
         "remarks": results.remarks,
+        "failures": results.failures,
     }
     (out / "results.json").write_text(json.dumps(document, indent=1) + "\n")
     (out / "results.md").write_text(markdown(results, facts))
@@ -124,13 +137,13 @@ def _stop(number: int, _: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit 0 when the run is complete, whatever the verdicts."""
+    """Exit 0 when the run is complete, whatever the verdicts; 1 if a section broke off."""
     options = parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _stop)  # so that servers are stopped
     work = Path(tempfile.mkdtemp(prefix="peers-", dir=options.work))
     try:
-        run(settings_of(options, work), options.out)
+        results = run(settings_of(options, work), options.out)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     print((options.out / "results.md").read_text())
-    return 0
+    return 1 if results.failures else 0

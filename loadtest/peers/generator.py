@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from peers.quiet import OTHERS_SHARE, Watch
 from peers.rows import Sample
 from peers.server import Server
 
@@ -60,10 +61,13 @@ def measure(server: Server, load: Load, figure: str = "per_second") -> Sample:
 
     The generator's own warm-up is off, so that the requests of the report are those the processor time was spent on.
     """
+    watch = Watch.start()
     before = server.usage()
     report = drive(server, load)
     used = server.usage().since(before)
-    return Sample(float(report[figure]), cpu_per_request(report, used), {name: report.get(name) for name in KEPT})
+    detail = {name: report.get(name) for name in KEPT}
+    detail[OTHERS_SHARE] = round(watch.others_share(sum(used.values())), 4)
+    return Sample(float(report[figure]), cpu_per_request(report, used), detail)
 
 
 def cpu_per_request(report: Mapping[str, Any], used_seconds: Mapping[str, float]) -> dict[str, float]:

@@ -13,14 +13,14 @@ SERVERS_BEHIND_PROXY = 4
 NUTCRACKER_MBUF_BYTES = 16384
 
 
-def redis_command(directory: Path, port: int, appendfsync: str) -> list[str]:
-    """A Redis on 127.0.0.1 that keeps everything in its AOF."""
+def redis_command(directory: Path, port: int, appendfsync: str, appendonly: str = "yes") -> list[str]:
+    """A Redis on 127.0.0.1 that keeps everything in its AOF, or nothing at all."""
     options = {
         "bind": "127.0.0.1",
         "port": str(port),
         "dir": str(directory),
         "save": "",
-        "appendonly": "yes",
+        "appendonly": appendonly,
         "appendfsync": appendfsync,
         "auto-aof-rewrite-percentage": "0",
         "daemonize": "no",
@@ -35,10 +35,12 @@ class RedisServer(Server):
     protocol = "resp"
     programs = ("redis-server",)
     appendfsync = "everysec"
+    appendonly = "yes"
 
     def serve(self, directory: Path) -> None:
         (port,) = free_ports(1)
-        self.spawn(redis_command(directory, port, self.appendfsync), directory, "redis").wait_for_port(port)
+        command = redis_command(directory, port, self.appendfsync, self.appendonly)
+        self.spawn(command, directory, "redis").wait_for_port(port)
         self.address = f"127.0.0.1:{port}"
 
 

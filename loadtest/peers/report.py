@@ -5,12 +5,19 @@ from collections.abc import Iterable, Mapping
 from peers.rows import SHERD, Results, Row
 from peers.targets import TARGETS, Judgement, judge
 
+WARNINGS = ("NOT QUIET", "NOT DURABLE", "DRIFT")
+"""How remarks begin that a reader has to see before any figure."""
+
 MARK = {"met": "**met**", "not met": "not met", "not measured": "not measured"}
 
 
 def markdown(results: Results, machine: Mapping[str, object]) -> str:
     """The whole page."""
-    parts = ["# Sherd beside its peers", facts(machine), "## Targets", target_table(results)]
+    warnings = [remark for remark in results.remarks if remark.startswith(WARNINGS)]
+    parts = ["# Sherd beside its peers", facts(machine), *(f"**{warning}**" for warning in warnings)]
+    if results.failures:
+        parts += ["## Failed", bullets(_first_line(failure) for failure in results.failures)]
+    parts += ["## Targets", target_table(results)]
     for section in dict.fromkeys(row.section for row in results.rows):
         rows = [row for row in results.rows if row.section == section]
         parts += [f"## {section.capitalize()}", section_table(rows)]

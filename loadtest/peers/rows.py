@@ -79,11 +79,15 @@ class Row:
 
 @dataclass(slots=True)
 class Results:
-    """All rows of a run, the subjects that could not take part with the reason, and remarks on the method."""
+    """All rows of a run, the subjects that could not take part with the reason, remarks on the method, and failures:
+
+    of what was begun and broke off, wrong answers above all.
+    """
 
     rows: list[Row] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def row(self, name: str) -> Row | None:
         return next((row for row in self.rows if row.name == name), None)

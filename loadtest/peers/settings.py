@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-SECTIONS = ("servers", "always", "ranges", "latency", "engines", "client", "amplification", "sizes")
+SECTIONS = ("generator", "servers", "always", "ranges", "latency", "engines", "client", "amplification", "sizes")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ LOADTEST = Path(__file__).parents[2] / "loadtest"
 if str(LOADTEST) not in sys.path:
     sys.path.append(str(LOADTEST))
 
-from peers import calibration, cpu, plots, report, targets  # noqa: E402
+from peers import calibration, command, cpu, generator_section, plots, quiet, report, targets  # noqa: E402
 from peers.alternation import alternate, in_turns  # noqa: E402
 from peers.command import parser, settings_of  # noqa: E402
 from peers.engines import SherdEngine  # noqa: E402
-from peers.generator import Load, cpu_per_request  # noqa: E402
+from peers.generator import BenchFailed, Load, cpu_per_request  # noqa: E402
 from peers.processes import Child, NotServing, free_ports  # noqa: E402
 from peers.redis_servers import pool_yaml  # noqa: E402
 from peers.rows import SHERD, Results, Row, Sample  # noqa: E402
@@ -283,10 +283,10 @@ def test_options_become_settings_and_unknown_sections_are_refused(tmp_path: Path
 
 def test_engines_of_a_tiny_run_with_sherd_alone(tmp_path: Path) -> None:
     assert SherdEngine.absent() is None
-    command = [sys.executable, str(LOADTEST / "peers" / "compare.py"), "--no-peers", "--rounds", "2"]
-    command += ["--only", "engines,amplification", "--engine-keys", "2000", "--amplification-keys", "2000"]
-    command += ["--out", str(tmp_path / "out"), "--work", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    arguments = [sys.executable, str(LOADTEST / "peers" / "compare.py"), "--no-peers", "--rounds", "2"]
+    arguments += ["--only", "engines,amplification", "--engine-keys", "2000", "--amplification-keys", "2000"]
+    arguments += ["--out", str(tmp_path / "out"), "--work", str(tmp_path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads((tmp_path / "out" / "results.json").read_text())
     rows = {row["name"]: row["subjects"] for row in document["rows"]}
@@ -297,3 +297,53 @@ def test_engines_of_a_tiny_run_with_sherd_alone(tmp_path: Path) -> None:
     assert {"RocksDB", "LevelDB", "LMDB"} <= set(document["absent"])
     assert "not measured" in (tmp_path / "out" / "results.md").read_text()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+# -- Quietness -------------------------------------------------------------------------------------------------------
+
+
+def test_busy_seconds_leave_out_idle_waiting_and_guests() -> None:
+    line = "cpu  100 20 30 5000 400 5 6 7 99 99\ncpu0 1 2 3 4 5 6 7 8 9 10\n"
+    assert quiet.busy_seconds(line) == (100 + 20 + 30 + 5 + 6 + 7) / cpu.TICKS_PER_SECOND
+
+
+def test_our_own_work_is_not_that_of_others() -> None:
+    watch = quiet.Watch.start()
+    stop_at = time.process_time() + 0.2
+    while time.process_time() < stop_at:
+        pass
+    with_own_work = watch.others_share(0.0)
+    assert 0.0 <= with_own_work <= 1.0 - 0.5 / (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize(("share", "warned"), [(0.01, False), (0.3, True)])
+def test_a_run_beside_busy_neighbours_says_so_before_any_figure(share: float, warned: bool) -> None:
+    results = Results()
+    assert quiet.quiet_remark(results) is None
+    results.open_row("servers", "work", "requests/s").add(SHERD, Sample(1.0, {}, {quiet.OTHERS_SHARE: share}))
+    remark = quiet.quiet_remark(results)
+    assert remark is not None
+    results.remarks.append(remark)
+    page = report.markdown(results, {})
+    assert ("**NOT QUIET" in page.partition("## Targets")[0]) == warned
+
+
+def test_a_section_that_breaks_off_is_told_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong_answer(settings: Settings, results: Results) -> None:
+        raise BenchFailed("Sherd, get: 1 errors, first wrong value")
+
+    def good(settings: Settings, results: Results) -> None:
+        results.open_row("client", "work", "requests/s").add(SHERD, Sample(1.0))
+
+    monkeypatch.setattr(command, "SECTION_OF", {"servers": wrong_answer, "client": good})
+    results = command.run(Settings(tmp_path, sections=("servers", "client")), tmp_path / "out")
+    assert results.failures == ["servers: Sherd, get: 1 errors, first wrong value"]
+    assert results.row("work") is not None
+    assert "## Failed" in (tmp_path / "out" / "results.md").read_text()
+
+
+def test_figure_of_redis_benchmark_is_read() -> None:
+    text = '"test","rps","avg_latency_ms"\n"SET","123456.79","0.005"\n'
+    assert generator_section.parse_csv(text) == 123456.79
