@@ -78,7 +78,7 @@ class Generator:
             poll.register(lane.fd, select.EPOLLIN)
         self._left = self._flying = self._waiting = 0
         self._counting = self._sending = False
-        self._began = self._heard = 0
+        self._began = self._end = self._heard = 0
 
     def run(
         self,
@@ -94,8 +94,9 @@ class Generator:
         """
         now: cython.ulonglong = now_ns()
         ticked: cython.ulonglong = now
+        stopped: cython.ulonglong = now
         self._began = now + int(warmup * SECOND)
-        end: cython.ulonglong = self._began + int(seconds * SECOND)
+        self._end = self._began + int(seconds * SECOND)
         self._left = requests
         self._sending = True
         self._heard = now
@@ -105,10 +106,12 @@ class Generator:
         while True:
             if not self._counting and now >= self._began:
                 self._count_from_here(now, on_count)
-            if self._sending and (now >= end or self._left == 0):
+            if self._sending and (now >= self._end or self._left == 0):
+                if self._schedule is not None:
+                    self._deal(self._schedule)
                 self._sending = False
-                end = now
-            if not self._sending and (self._flying + self._waiting == 0 or now - end > _DRAIN_NS):
+                stopped = now
+            if not self._sending and (self._flying + self._waiting == 0 or now - stopped > _DRAIN_NS):
                 break
             if now - self._heard > _SILENCE_NS and self._flying > 0:
                 raise TimeoutError(f"the server has answered nothing for {SILENCE_SECONDS} s")
@@ -123,7 +126,6 @@ class Generator:
     @cython.cfunc
     def _count_from_here(self, now: cython.ulonglong, on_count: object) -> None:
         self._counting = True
-        self._began = now
         self._tally.begin(now)
         on_count()  # type: ignore[operator]
 
@@ -151,7 +153,7 @@ class Generator:
         for fd, events in self._poll.poll(seconds):
             self._serve(self._by_fd[fd], events)
         if self._schedule is not None and self._sending:
-            self._deal()
+            self._deal(self._schedule)
 
     @cython.cfunc
     def _serve(self, lane: Lane, events: cython.uint) -> None:
@@ -162,18 +164,20 @@ class Generator:
             self._fill(lane)
 
     @cython.cfunc
-    def _deal(self) -> None:
-        """Give the requests that are due to their connections."""
+    def _deal(self, schedule: Schedule) -> None:
+        """Give the requests that are due, before the end, to their connections."""
         now: cython.ulonglong = now_ns()
+        due: cython.ulonglong = schedule.due_at(schedule.next)
         lane: Lane
-        while self._left > 0 and self._schedule.due_at(self._schedule.next) <= now:
-            if self._schedule.due_at(self._schedule.next) >= self._began:
+        while self._left > 0 and due <= now and due < self._end:
+            if due >= self._began:
                 self._left -= 1
-            lane = self._lanes[self._schedule.deal()]
+            lane = self._lanes[schedule.deal()]
             lane.due += 1
             self._waiting += 1
             if lane.slots.free > 0:
                 self._fill(lane)
+            due = schedule.due_at(schedule.next)
 
     @cython.cfunc
     def _take_replies(self, lane: Lane) -> None:

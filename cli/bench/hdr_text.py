@@ -40,7 +40,7 @@ def _line(value_ns: int, percentile: float, seen: int) -> str:
 
 def _next_step(percentile: float) -> float:
     halves = math.floor(math.log2(100 / (100 - percentile))) + 1
-    return percentile + 100 / (STEPS_PER_HALF * 2**halves)
+    return percentile + math.ldexp(100 / STEPS_PER_HALF, -halves)
 
 
 def _moments(buckets: list[tuple[int, int, int]], count: int) -> tuple[float, float]:

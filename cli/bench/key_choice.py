@@ -37,7 +37,7 @@ class Inserts:
     @cython.exceptval(-1)
     def can_take(self) -> cython.int:
         """Whether the ring has room for one more; else the oldest insert has to be answered first."""
-        return self.next - self.present < _WINDOW
+        return cython.cast(cython.int, self.next - self.present < _WINDOW)
 
     @cython.ccall
     @cython.exceptval(-1)

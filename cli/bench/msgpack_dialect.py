@@ -115,7 +115,7 @@ class MsgpackDialect(Dialect):
 
     @cython.cfunc
     def _append_scan(self, out: Outgoing, slots: Slots, slot: cython.int) -> None:
-        cursor: bytes = slots.cursors.pop(slot, None)
+        cursor: bytes | None = slots.cursors.pop(slot, None)
         out.put_bytes(_SCAN_HEAD)
         if cursor is None:
             out.put_bytes(_KEY_HEAD)
@@ -159,14 +159,14 @@ class MsgpackDialect(Dialect):
         if kind in (_GET, _UPDATE):
             if not self._check_value(data, at, self._scanner.frame_end, slots.numbers[slot * slots.width]):
                 return self.wrong(f"wrong value of key {slots.numbers[slot * slots.width]:016d}")
-            return _GOOD
+            return cython.cast(cython.int, _GOOD)
         if kind == _SCAN:
             return self._judge_page(data, at, slots, slot)
         if kind in (_MGET, _BATCH):
             return self._judge_items(data, at, slots, slot)
         if data[at] > 0x7F and not 0xCC <= data[at] <= 0xCF:
             return self.wrong("the answer to a put is no version")
-        return _GOOD
+        return cython.cast(cython.int, _GOOD)
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -200,7 +200,7 @@ class MsgpackDialect(Dialect):
                 return self.wrong("the answer to a put of a batch is no version")
             at = stop
         self.keys += slots.width
-        return _GOOD
+        return cython.cast(cython.int, _GOOD)
 
     @cython.cfunc
     @cython.exceptval(-1)
@@ -231,9 +231,9 @@ class MsgpackDialect(Dialect):
         slots.rows_left[slot] -= cython.cast(cython.int, rows)
         slots.numbers[slot * slots.width] = least
         if data[at] == NIL or slots.rows_left[slot] == 0:
-            return _GOOD
+            return cython.cast(cython.int, _GOOD)
         slots.cursors[slot] = data[payload_start(data, at, end) : end]
-        return _MORE
+        return cython.cast(cython.int, _MORE)
 
     @cython.cfunc
     @cython.exceptval(-1)

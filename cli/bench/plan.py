@@ -69,12 +69,16 @@ class Plan:
     @property
     def lanes(self) -> int:
         """How many connections."""
-        return self.connections or (LOAD_CONNECTIONS if self.is_load else 1 if self.workload == "fullscan" else 50)
+        if self.workload == "fullscan":
+            return 1
+        return self.connections or (LOAD_CONNECTIONS if self.is_load else 50)
 
     @property
     def depth(self) -> int:
         """Requests in flight on each."""
         deep = min(LOAD_PIPELINE, max(1, LOAD_BYTES_IN_FLIGHT // max(1, self.sizes.high)))
+        if self.workload == "fullscan":
+            return 1
         return self.pipeline or (deep if self.is_load else 1)
 
     @property

@@ -16,8 +16,9 @@ class Progress:
         visible = sys.stderr.isatty() if shown is None else shown
         self._by_requests = requests is not None
         self._began = time.monotonic()
+        self._end = seconds if requests is None else requests
         self._bar = tqdm(
-            total=requests if requests is not None else round(seconds, 1),
+            total=self._end,
             unit=" requests" if self._by_requests else " s",
             bar_format=None if self._by_requests else "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s {postfix}",
             unit_scale=self._by_requests,
@@ -33,7 +34,7 @@ class Progress:
         now = time.monotonic()
         then, before = self._shown
         done = requests if self._by_requests else now - self._began
-        self._bar.n = min(done, self._bar.total)
+        self._bar.n = min(done, self._end)
         if now > then and requests >= before:
             self._bar.set_postfix_str(f"{(requests - before) / (now - then):,.0f} requests/s", refresh=False)
         self._shown = (now, requests)

@@ -36,7 +36,8 @@ class RandomSource:
         x ^= (x << 25) & _MASK
         x ^= x >> 27
         self._state = x
-        return (x * 0x2545F4914F6CDD1D) & _MASK
+        number: cython.ulonglong = (x * 0x2545F4914F6CDD1D) & _MASK
+        return number
 
     @cython.ccall
     @cython.exceptval(-1)

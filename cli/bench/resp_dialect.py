@@ -129,7 +129,7 @@ class RespDialect(Dialect):
                 return self.wrong("the answer to a SET or MSET is not OK")
             if kind == _BATCH:
                 self.keys += slots.width
-        return _GOOD
+        return cython.cast(cython.int, _GOOD)
 
     @cython.cfunc
     @cython.exceptval(-1)

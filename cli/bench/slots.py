@@ -21,7 +21,7 @@ class Slots:
         self.numbers = array("Q", bytes(8 * depth * width))
         self.rows_left = array("i", bytes(4 * depth))
         self.sent_at = array("Q", bytes(8 * depth))
-        self.cursors = {}
+        self.cursors: dict[int, bytes] = {}
         self.free = depth
         self._free = array("i", range(depth - 1, -1, -1))
         self._order = array("i", bytes(4 * depth))
