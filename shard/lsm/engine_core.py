@@ -22,7 +22,6 @@ from sherd.shard.lsm.frozen import FrozenMemtable
 from sherd.shard.lsm.installer import NO_ROOM
 from sherd.shard.lsm.opening import Opened
 from sherd.shard.lsm.options import EngineOptions
-from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
 from sherd.shard.lsm.upkeep import Upkeep
@@ -218,14 +217,14 @@ class EngineCore:
     def roll(self, needed: int = 0) -> None:
         """Freeze the active memtable with its segment, and go on in the next one with room for ``needed`` bytes.
 
-        Commits what is staged. Overloaded if as many memtables wait as may, StoreFull if the disk has no room for a
+        Commits what is staged. Overloaded if as much memory waits as may, StoreFull if the disk has no room for a
         segment; then nothing has changed.
         """
         if self._down is not None:
             raise self._refusal()
         if self.wal is None:
             raise StoreReadOnly(f"{self.directory} was opened to be read only")
-        if len(self.upkeep.waiting) >= FROZEN_MEMTABLES_MAX:
+        if not self.upkeep.may_freeze(self._active.memory_bytes, needed):
             if self.upkeep.disk_full:
                 raise StoreFull(f"no room on the disk to flush {self.directory}")
             raise Overloaded("memory waits for its flush; retry with backoff")

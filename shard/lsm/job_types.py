@@ -41,11 +41,11 @@ class FlushJob:
     id: int
     incarnation: str
     segments: tuple[int, ...]
-    """Numbers of the segments that make up one memtable, oldest first."""
+    """Numbers of the segments that make up the memtables, oldest first."""
     first_lsn: int
     """LSN that the first record begins with (a term record: or one above); 0 if it is not known."""
     end_lsn: int
-    """Last LSN that the memtable covers; all records up to it must be read, and none that reaches beyond it."""
+    """Last LSN that the memtables cover; all records up to it must be read, and none that reaches beyond it."""
     table_bytes: int = FLUSH_TABLE_BYTES
     """Raw bytes at which a table is closed and the next one begun."""
 

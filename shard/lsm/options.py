@@ -49,8 +49,9 @@ class EngineOptions:
     """Settings of one engine. Sizes are bytes unless the name says otherwise."""
 
     memtable_bytes: int = 64 * MIB
-    """Memory of one memtable before it freezes and the log rolls. Three of them exist at worst. More means fewer,
-    larger flushes, and a longer replay after a crash. The log segment has the same size, taken in advance."""
+    """Memory of one memtable before it freezes and the log rolls. Three of them exist at worst, of small ones
+    more, up to 24 MiB together. More means fewer, larger flushes, and a longer replay after a crash. The log segment
+    has the same size, taken in advance."""
     cache_bytes: int = 64 * MIB
     """Decoded table blocks kept in memory."""
     block_bytes: int = 16 * KIB

@@ -13,6 +13,7 @@ from dataclasses import replace
 from sherd.common.clock import Clock
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreFull
+from sherd.common.limits import MIB
 from sherd.shard.lsm.frozen import FrozenMemtable
 from sherd.shard.lsm.installer import Installer
 from sherd.shard.lsm.job_types import (
@@ -33,7 +34,7 @@ from sherd.shard.lsm.manifest import TableMeta
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
-from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, pressure
+from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, may_freeze, pressure
 from sherd.shard.lsm.rest import flush_at_rest, pick_at_rest
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
@@ -44,6 +45,8 @@ log = logging.getLogger("lsm")
 
 RETRY_SECONDS_MIN = 0.5
 RETRY_SECONDS_MAX = 60.0
+FLUSH_TOGETHER_BYTES = 8 * MIB
+"""Small memtables that wait are flushed together, up to so much memory: fewer fsyncs, and fewer tables."""
 
 
 class _Lane:
@@ -120,6 +123,14 @@ class Upkeep:
         """A memtable froze."""
         self.waiting.append(frozen)
 
+    def may_freeze(self, active_bytes: int, needed: int) -> bool:
+        """Whether there is room for the active memtable to wait too, and for ``needed`` bytes in the next."""
+        return may_freeze(self._options, len(self.waiting), self._waiting_bytes + active_bytes, needed)
+
+    @property
+    def _waiting_bytes(self) -> int:
+        return sum(frozen.memtable.memory_bytes for frozen in self.waiting)
+
     def rest(self, active: Memtable) -> None:
         """Nobody writes: have the memtable flushed if it keeps much of the tables from being given back."""
         if len(active) and not self.waiting and flush_at_rest(self._levels, len(active)):
@@ -154,9 +165,16 @@ class Upkeep:
             return PrepareJob(self._next_id(), self._incarnation, number, wal.capacity, wal.salt_bits())
         if not self.waiting:
             return None
-        frozen = self.waiting[0]
+        segments: list[int] = []
+        memory_bytes = 0
+        for frozen in self.waiting:
+            memory_bytes += frozen.memtable.memory_bytes
+            if segments and memory_bytes > max(self._options.memtable_bytes, FLUSH_TOGETHER_BYTES):
+                break
+            segments += frozen.segments
+            end_lsn = frozen.last_lsn
         first_lsn = self._installer.manifest.flushed_lsn + 1
-        return FlushJob(self._next_id(), self._incarnation, tuple(frozen.segments), first_lsn, frozen.last_lsn)
+        return FlushJob(self._next_id(), self._incarnation, tuple(segments), first_lsn, end_lsn)
 
     def _next_compaction(self, at_rest: bool, active: Memtable) -> Job | None:
         picked = self._pick(at_rest, active)
@@ -228,7 +246,7 @@ class Upkeep:
     def _install(self, job: Job, result: JobResult, lane: _Lane) -> Steps[None]:
         try:
             if isinstance(job, FlushJob) and isinstance(result, FlushResult):
-                yield from self._flushed(result.tables, result.logged_ms)
+                yield from self._flushed(job, result)
             elif isinstance(job, CompactJob) and isinstance(result, CompactResult):
                 yield from self._compacted_tables(job, result)
             elif isinstance(job, MoveJob) and isinstance(result, MoveResult):
@@ -257,11 +275,11 @@ class Upkeep:
     def _lane(self, job: Job) -> _Lane:
         return self._long if isinstance(job, (CompactJob, MoveJob)) else self._short
 
-    def _flushed(self, outputs: tuple[OutputTable, ...], logged_ms: int) -> Steps[None]:
-        """The oldest waiting memtable is in these tables: the log begins with what follows it."""
-        frozen = self.waiting[0]
-        added = yield from self._named(outputs, 0)
-        following = [number for later in self.waiting[1:] for number in later.segments]
+    def _flushed(self, job: FlushJob, result: FlushResult) -> Steps[None]:
+        """The oldest waiting memtables are in these tables: the log begins with what follows them."""
+        added = yield from self._named(result.tables, 0)
+        done = sum(frozen.last_lsn <= job.end_lsn for frozen in self.waiting)
+        following = [number for later in self.waiting[done:] for number in later.segments]
         first = following[0] if following else self._wal_number()
         manifest = self._installer.manifest
         yield from self._installer.replacing_tables(
@@ -269,11 +287,11 @@ class Upkeep:
             added,
             first_segment=first,
             kept_segment=first,
-            flushed_lsn=frozen.last_lsn,
-            logged_ms=max(manifest.logged_ms, logged_ms),
+            flushed_lsn=job.end_lsn,
+            logged_ms=max(manifest.logged_ms, result.logged_ms),
         )
-        del self.waiting[0]
-        yield lambda: self._installer.drop_segments(frozen.segments)
+        del self.waiting[:done]
+        yield lambda: self._installer.drop_segments(job.segments)
         self._counters.flushed(sum(table.bytes for table in added))
         self._measure()
 
@@ -329,6 +347,7 @@ class Upkeep:
         return pressure(
             self._options,
             frozen=len(self.waiting),
+            frozen_bytes=self._waiting_bytes,
             active_bytes=active_bytes,
             level0_tables=len(self._levels[0]),
             pending_bytes=self._pending_bytes,

@@ -311,7 +311,7 @@ def test_a_janitor_does_the_work(path: str) -> None:
             db.put(f"k{number * 7919 % 1500:04}", bytes(100))
         db.compact()
         assert db.count() == 1500
-        assert db.status()["flushes"] > 3
+        assert db.status()["flushes"] > 0
     with Store.open(path) as db:
         assert db.count() == 1500
 
