@@ -278,7 +278,7 @@ class Upkeep:
     def _flushed(self, job: FlushJob, result: FlushResult) -> Steps[None]:
         """The oldest waiting memtables are in these tables: the log begins with what follows them."""
         added = yield from self._named(result.tables, 0)
-        done = sum(frozen.last_lsn <= job.end_lsn for frozen in self.waiting)
+        done = sum(set(job.segments).issuperset(frozen.segments) for frozen in self.waiting)
         following = [number for later in self.waiting[done:] for number in later.segments]
         first = following[0] if following else self._wal_number()
         manifest = self._installer.manifest

@@ -4,10 +4,11 @@ from itertools import pairwise
 
 import pytest
 from support.crash_disk import CrashDisk
-from support.engine_run import DIRECTORY, open_engine, orphans, run_jobs
+from support.engine_run import DIRECTORY, contents, open_engine, orphans, run_jobs
 from support.workload import value_of
 
-from sherd.common.errors import Overloaded
+from sherd.common.errors import Conflict, Overloaded
+from sherd.shard.lsm.format import KIND_PUT
 from sherd.shard.lsm.job_types import FlushJob
 from sherd.shard.lsm.jobs import run_job
 from sherd.shard.lsm.options import EngineOptions
@@ -153,6 +154,23 @@ def test_two_full_memtables_wait_and_many_small_ones() -> None:
     assert not may_freeze(small, SMALL_FROZEN_MAX, 3 * MIB)
     assert may_freeze(small, FROZEN_MEMTABLES_MAX, 10 * MIB)
     assert not may_freeze(small, FROZEN_MEMTABLES_MAX, 10 * MIB, needed=15 * MIB)
+
+
+def test_an_empty_memtable_behind_a_large_one_takes_its_segment_along() -> None:
+    """A batch that was refused has made room for itself, and a larger value then takes other room."""
+    disk, options = CrashDisk(), EngineOptions(memtable_bytes=64 * KIB)
+    engine = open_engine(disk, options)
+    engine.put(b"a", value_of(1, 9 * MIB))
+    with pytest.raises(Conflict):
+        engine.batch([(KIND_PUT, b"b", value_of(2, 9 * MIB), 0, -1), (KIND_PUT, b"c", b"\x01", 0, 77)])
+    engine.put(b"d", value_of(3, 12 * MIB))
+    engine.commit()
+    assert [len(frozen.memtable) for frozen in engine.upkeep.waiting][-2:] == [1, 0]
+    run_jobs(engine, disk, options)
+    assert orphans(disk) == []
+    assert engine.frozen_memtables == 0
+    assert set(contents(engine)) == {b"a", b"d"}
+    engine.close()
 
 
 def test_small_memtables_that_wait_are_flushed_together() -> None:
