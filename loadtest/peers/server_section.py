@@ -4,13 +4,13 @@ from functools import partial
 
 from peers.alternation import alternate, in_turns, tell
 from peers.generator import Load, measure
+from peers.not_driven import NOT_COMPARED, TarantoolServer
 from peers.redis_servers import NutcrackerServer, RedisAlwaysServer, RedisServer
 from peers.rows import Results, Sample
 from peers.server import Server
 from peers.settings import Settings
 from peers.sherd_server import SherdServer
 from peers.standing import Standing, fill, standing
-from peers.tarantool import TarantoolServer
 from peers.targets import request_row
 
 CONNECTIONS = 50
@@ -25,6 +25,7 @@ def everyday_servers() -> list[Server]:
 
 def server_section(settings: Settings, results: Results) -> None:
     """Gets come first, from what was loaded and compacted; sets change nothing about keys or sizes."""
+    results.absent.update(NOT_COMPARED)
     for value_bytes, keys in ((SMALL, settings.keys), (LARGE, settings.large_keys)):
         with standing(settings, results, everyday_servers(), f"servers-{value_bytes}") as serving:
             fill(serving, keys, value_bytes)

@@ -14,6 +14,7 @@ REDIS_ALWAYS = "Redis AOF always"
 NUTCRACKER = "nutcracker + 4 Redis AOF everysec"
 TARANTOOL = "Tarantool vinyl"
 VSHARD = "Tarantool vinyl behind vshard"
+C_FORWARDER = "C forwarder before C echo servers"
 ETCD = "etcd"
 REDIS_PY = "redis-py on Redis"
 ROCKSDB, LEVELDB, LMDB = "RocksDB", "LevelDB", "LMDB"
@@ -84,6 +85,7 @@ TARGETS: tuple[Target, ...] = (
     *_against(REDIS, {"set": {1: 0.8, 16: 1.1, 64: 1.1}, "get": {1: 0.8, 16: 0.8, 64: 0.8}}),
     *_against(TARANTOOL, {work: {1: 1.5, 16: 1.5, 64: 1.5} for work in ("set", "get")}),
     *_against(VSHARD, {work: {1: 3.0, 16: 3.0} for work in ("set", "get")}),
+    *_against(C_FORWARDER, {work: {1: 0.6} for work in ("set", "get")}),
     Target("set, fsync always", request_row("set always", 100, 50, 1), 1.0, (REDIS_ALWAYS,)),
     *_against(NUTCRACKER, {work: {1: 1.2, 16: 1.2, 64: 1.2} for work in ("set", "get")}, 1024),
     Target("set, one in flight, p50", "set p50, 1 x 1", 1.0, (NUTCRACKER,)),
