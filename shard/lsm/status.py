@@ -77,6 +77,8 @@ def status(engine: "Engine", active: Memtable) -> dict[str, object]:
         "compaction_write_bytes": counters.compaction_write_bytes,
         "jobs_failed": counters.jobs_failed,
         "last_job_error": counters.last_job_error,
+        "last_job_failed_seconds_ago": engine.upkeep.failed_seconds_ago,
+        "jobs_failing": engine.upkeep.failing,
         "corrupt": counters.corrupt_reads,
         "quarantined": len(saved),
         "quarantined_names": list(saved),

@@ -30,6 +30,7 @@ from sherd.shard.lsm.job_types import (
     PrepareResult,
     temporaries_of,
 )
+from sherd.shard.lsm.lane import Lane
 from sherd.shard.lsm.manifest import TableMeta
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.options import EngineOptions
@@ -43,36 +44,8 @@ from sherd.shard.lsm.wal import Wal
 
 log = logging.getLogger("lsm")
 
-RETRY_SECONDS_MIN = 0.5
-RETRY_SECONDS_MAX = 60.0
 FLUSH_TOGETHER_BYTES = 8 * MIB
 """Small memtables that wait are flushed together, up to so much memory: fewer fsyncs, and fewer tables."""
-
-
-class _Lane:
-    """Work of which one piece is out at a time."""
-
-    __slots__ = ("_clock", "_failures", "_not_before", "job")
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._failures = 0
-        self._not_before = 0.0
-        self.job: Job | None = None
-
-    @property
-    def open(self) -> bool:
-        return self.job is None and (not self._failures or self._clock.monotonic() >= self._not_before)
-
-    def done(self) -> None:
-        self.job = None
-        self._failures = 0
-
-    def failed(self) -> None:
-        self.job = None
-        pause = min(RETRY_SECONDS_MIN * 2**self._failures, RETRY_SECONDS_MAX)
-        self._failures = min(self._failures + 1, 10)
-        self._not_before = self._clock.monotonic() + pause
 
 
 class Upkeep:
@@ -101,8 +74,8 @@ class Upkeep:
         self._incarnation = random(8).hex()
         self._job_id = 0
         self._installing = False
-        self._short = _Lane(clock)  # flush and prepare
-        self._long = _Lane(clock)  # compaction and moves
+        self._short = Lane("flush", clock)  # and preparing segments
+        self._long = Lane("compaction", clock)  # and moves
         self._flush_lsn = 0  # requested up to here
         self._compact_token = 0  # requested compactions
         self._compacted = 0  # those of them that are finished
@@ -243,7 +216,7 @@ class Upkeep:
         finally:
             self._installing = False
 
-    def _install(self, job: Job, result: JobResult, lane: _Lane) -> Steps[None]:
+    def _install(self, job: Job, result: JobResult, lane: Lane) -> Steps[None]:
         try:
             if isinstance(job, FlushJob) and isinstance(result, FlushResult):
                 yield from self._flushed(job, result)
@@ -268,11 +241,26 @@ class Upkeep:
         self._counters.job_failed(error)
         self._installer.discard(temporaries_of(job, self._disk.listdir(self._directory)))
         lane = self._lane(job)
-        lane.failed()
+        lane.failed(error)
         if lane is self._short:
             self.disk_full = isinstance(error, StoreFull)
 
-    def _lane(self, job: Job) -> _Lane:
+    @property
+    def failing(self) -> list[dict[str, object]]:
+        """What background work does not get done at present: ``work``, ``times`` it failed in a row, and ``error``."""
+        return [
+            {"work": lane.name, "times": lane.failures, "error": lane.error}
+            for lane in (self._short, self._long)
+            if lane.failures
+        ]
+
+    @property
+    def failed_seconds_ago(self) -> float | None:
+        """How long ago a job failed last; None if none did."""
+        found = (self._short.failed_seconds_ago, self._long.failed_seconds_ago)
+        return min((seconds for seconds in found if seconds is not None), default=None)
+
+    def _lane(self, job: Job) -> Lane:
         return self._long if isinstance(job, (CompactJob, MoveJob)) else self._short
 
     def _flushed(self, job: FlushJob, result: FlushResult) -> Steps[None]:

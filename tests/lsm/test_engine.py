@@ -350,8 +350,13 @@ def test_a_failed_job_changes_nothing_and_is_tried_again_later() -> None:
     again = engine.next_job()
     assert again is None  # not at once
     clock.advance(1)
+    status = engine.status()
+    assert status["jobs_failing"] == [{"work": "flush", "times": 1, "error": "OSError: [Errno 5] no"}]
+    assert status["last_job_failed_seconds_ago"] == 1.0
     assert run_jobs(engine, disk) > 0
-    assert engine.status()["jobs_failed"] == 1
+    status = engine.status()
+    assert (status["jobs_failed"], status["jobs_failing"]) == (1, [])
+    assert status["last_job_failed_seconds_ago"] == 1.0
     engine.close()
 
 
