@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from sherd.common.errors import WireError
 from sherd.common.topology.layout import Layout
 from sherd.common.topology.state import Topology
+from sherd.proxy.shard_warnings import shard_warnings
 
 _COPIED = ("memtable_bytes", "tables", "levels", "write_amplification")
 
@@ -21,8 +22,7 @@ def cluster_status(
     shares = _shares(topology.layout, keys)
     warnings = [f"shard {shard} does not answer: {error}" for shard, error in sorted(errors.items())]
     for shard, answer in sorted(told.items()):
-        if answer.get("quarantined"):
-            warnings.append(f"shard {shard} has records in quarantine: {answer['quarantined']}")
+        warnings += shard_warnings(shard, answer)
     shards = []
     for shard, state in sorted(topology.shards.items()):
         answer = told.get(shard, {})

@@ -50,6 +50,57 @@ def test_status_names_a_shard_that_does_not_answer() -> None:
     assert len(status[b"shards"]) == 2
 
 
+def warnings_of(*told: dict[str, object]) -> list[str]:
+    """The warnings of a cluster whose shards say these things of themselves."""
+    rig = Rig(shards=len(told))
+    for shard, more in zip(rig.shards.values(), told, strict=True):
+        shard.told = more
+    status = rig.call("status")
+    assert isinstance(status, dict)
+    return [warning.decode() for warning in status[b"warnings"]]
+
+
+def test_nothing_to_warn_of() -> None:
+    assert warnings_of({}, {"jobs_failed": 0, "jobs_failing": [], "last_job_failed_seconds_ago": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("work", "error", "words"),
+    [
+        (
+            "flush",
+            "StoreFull: no room on the disk of /d",
+            ["cannot write its memory to tables", "make room", "refused"],
+        ),
+        ("compaction", "Corruption: /d/7.sst: checksum", ["cannot merge its tables", "sherd verify", "/d/7.sst"]),
+        ("flush", "OSError: [Errno 5] Input/output error", ["look after its disk", "Errno 5"]),
+        ("dance", "Strange: thing", ["(dance)", "Strange: thing"]),
+    ],
+)
+def test_background_work_that_fails_is_told_with_what_to_do(work: str, error: str, words: list[str]) -> None:
+    failing = [{"work": work, "times": 3, "error": error}]
+    told = {"jobs_failed": 5, "last_job_error": "another", "jobs_failing": failing, "last_job_failed_seconds_ago": 2.0}
+    [warning] = warnings_of({}, told)
+    assert warning.startswith("shard 2 ")
+    assert "tried 3 times" in warning
+    for word in words:
+        assert word in warning
+
+
+def test_background_work_that_failed_and_was_done_is_told_for_an_hour() -> None:
+    told = {"jobs_failed": 2, "last_job_error": "SherdError: the janitor, process 9, ended", "jobs_failing": []}
+    [warning] = warnings_of(told | {"last_job_failed_seconds_ago": 3599.0})
+    assert warning.startswith("shard 1 got background work done only when it tried again: 2 failures")
+    assert "the janitor, process 9, ended" in warning
+    assert warnings_of(told | {"last_job_failed_seconds_ago": 3601.0}) == []
+    assert len(warnings_of(told)) == 1
+
+
+def test_a_shard_that_talks_nonsense_of_its_work_does_no_harm() -> None:
+    assert warnings_of({"jobs_failing": 7, "jobs_failed": None}) == []
+    assert len(warnings_of({"jobs_failing": [7, {}], "jobs_failed": 1})) == 1
+
+
 @pytest.mark.parametrize("method", ["flush", "compact"])
 def test_forced_work_waits_for_every_shard(method: str) -> None:
     rig = Rig(shards=3)

@@ -20,7 +20,10 @@ DATA_METHODS = ("get", "put", "delete", "mget", "batch", "fetch", "count_slice")
 
 
 class DictShard:
-    """One shard. ``values`` maps keys to (encoded value, version); ``seen`` lists the methods executed, in order."""
+    """One shard. ``values`` maps keys to (encoded value, version); ``seen`` lists the methods executed, in order.
+
+    ``told`` is added to what ``status`` answers.
+    """
 
     def __init__(self, shard: int, token_map: TokenMap) -> None:
         self.shard = shard
@@ -31,6 +34,7 @@ class DictShard:
         self.mute = False
         self.refusing: WireError | None = None
         self.slice_rows = 10_000
+        self.told: dict[str, object] = {}
         self.connections: set[_Connection] = set()
         self._server: asyncio.Server | None = None
 
@@ -162,7 +166,7 @@ class DictShard:
     def do_status(self) -> bytes:
         return _pack({"id": self.shard, "pid": 1, "keys": len(self.values), "bytes": 10, "fsync": "os",
                       "written_lsn": self.version, "synced_lsn": self.version, "memtable_bytes": 1, "tables": 0,
-                      "levels": [], "write_amplification": 1.0})  # fmt: skip
+                      "levels": [], "write_amplification": 1.0, **self.told})  # fmt: skip
 
     def do_flush(self) -> bytes:
         return _pack({"seconds": 0.0})
