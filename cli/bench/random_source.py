@@ -7,15 +7,20 @@ Vigna, "An experimental exploration of Marsaglia's xorshift generators, scramble
 
 import cython
 
+# As C variables: a literal over 63 bits would make its expression one of Python integers.
 _MASK = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
+_STEP = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
+_FIRST = cython.declare(cython.ulonglong, 0xBF58476D1CE4E5B9)
+_SECOND = cython.declare(cython.ulonglong, 0x94D049BB133111EB)
+_STAR = cython.declare(cython.ulonglong, 0x2545F4914F6CDD1D)
 
 
 @cython.cfunc
 def mix64(number: cython.ulonglong) -> cython.ulonglong:
     """Another 64-bit number, a different one for each ``number``."""
-    x: cython.ulonglong = (number + 0x9E3779B97F4A7C15) & _MASK
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
+    x: cython.ulonglong = (number + _STEP) & _MASK
+    x = ((x ^ (x >> 30)) * _FIRST) & _MASK
+    x = ((x ^ (x >> 27)) * _SECOND) & _MASK
     return x ^ (x >> 31)
 
 
@@ -36,7 +41,7 @@ class RandomSource:
         x ^= (x << 25) & _MASK
         x ^= x >> 27
         self._state = x
-        number: cython.ulonglong = (x * 0x2545F4914F6CDD1D) & _MASK
+        number: cython.ulonglong = (x * _STAR) & _MASK
         return number
 
     @cython.ccall
