@@ -7,6 +7,7 @@ from peers.alternation import alternate, in_turns, tell
 from peers.child import run_child
 from peers.client_child import VALUE_BYTES
 from peers.etcd import THREADS, EtcdServer, hammer
+from peers.quiet import Watch
 from peers.redis_servers import RedisServer
 from peers.rows import SHERD, Results, Sample
 from peers.settings import Settings
@@ -27,8 +28,11 @@ def client_section(settings: Settings, results: Results) -> None:
         subjects = [(name, server) for name, server in subjects if name == SHERD or _redis_py(results)]
         for name, server in in_turns(settings.rounds, subjects):
             order = {"client": name, "address": server.address, "keys": keys, "seconds": settings.seconds}
-            for row_name, value in run_child("peers.client_child", order).items():
-                rows[row_name].add(name, Sample(value))
+            watch, before = Watch.start(), server.usage()
+            found = run_child("peers.client_child", order)
+            detail = watch.detail(sum(server.usage().since(before).values()))
+            for row_name, value in found.items():
+                rows[row_name].add(name, Sample(value, {}, detail))
             server.calm_down()
     if REDIS in results.absent:
         results.absent[REDIS_PY] = results.absent[REDIS]

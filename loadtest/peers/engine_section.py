@@ -8,6 +8,7 @@ from peers.alternation import in_turns, tell
 from peers.child import run_child
 from peers.engine_child import KEY_BYTES, Order
 from peers.engines import ENGINES, LOGGED
+from peers.quiet import Watch
 from peers.rows import SHERD, Better, Results, Sample
 from peers.settings import Settings
 
@@ -54,8 +55,11 @@ def engine_section(settings: Settings, results: Results) -> None:
     rows = {name: results.open_row("engines", name, unit, better) for name, (unit, better) in RATE_ROWS.items()}
     for name in in_turns(settings.rounds, present(settings, results, ENGINES)):
         order = Order("rates", name, str(settings.work / "engine"), settings.engine_keys, VALUE_BYTES)
-        for row_name, value in run_task(order).items():
-            rows[row_name].add(name, Sample(value))
+        watch = Watch.start()
+        found = run_task(order)
+        detail = watch.detail()
+        for row_name, value in found.items():
+            rows[row_name].add(name, Sample(value, {}, detail))
     _replay(settings, results)
     results.remarks.append(
         f"Engines: {settings.engine_keys:,} random {KEY_BYTES}-byte keys, {VALUE_BYTES}-byte incompressible values, "
@@ -74,9 +78,11 @@ def _replay(settings: Settings, results: Results) -> None:
     for name in in_turns(settings.rounds, present(settings, results, LOGGED)):
         where = str(settings.work / "engine")
         run_task(Order("fill_log", name, where, keys, VALUE_BYTES))
+        watch = Watch.start()
         seconds = run_task(Order("replay", name, where, keys, VALUE_BYTES))["seconds"]
-        rate.add(name, Sample(keys / seconds))
-        opened.add(name, Sample(seconds))
+        detail = watch.detail()
+        rate.add(name, Sample(keys / seconds, {}, detail))
+        opened.add(name, Sample(seconds, {}, detail))
     tell([rate, opened])
 
 
@@ -103,7 +109,9 @@ def sizes_section(settings: Settings, results: Results) -> None:
         get = results.open_row("sizes", f"random get, {keys:,} keys", "us", "lower", "get", keys)
         for name in in_turns(settings.rounds, present(settings, results, ENGINES)):
             order = Order("rates", name, str(settings.work / "engine"), keys, VALUE_BYTES)
+            watch = Watch.start()
             found = run_task(order)
-            put.add(name, Sample(1e6 / found["put"]))
-            get.add(name, Sample(1e6 / found["random warm get"]))
+            detail = watch.detail()
+            put.add(name, Sample(1e6 / found["put"], {}, detail))
+            get.add(name, Sample(1e6 / found["random warm get"], {}, detail))
         tell([put, get])

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from peers.quiet import OTHERS_SHARE, Watch
+from peers.quiet import Watch
 from peers.rows import Sample
 from peers.server import Server
 
@@ -65,8 +65,7 @@ def measure(server: Server, load: Load, figure: str = "per_second") -> Sample:
     before = server.usage()
     report = drive(server, load)
     used = server.usage().since(before)
-    detail = {name: report.get(name) for name in KEPT}
-    detail[OTHERS_SHARE] = round(watch.others_share(sum(used.values())), 4)
+    detail = {name: report.get(name) for name in KEPT} | watch.detail(sum(used.values()))
     return Sample(float(report[figure]), cpu_per_request(report, used), detail)
 
 

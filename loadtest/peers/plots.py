@@ -1,7 +1,8 @@
 """Three pictures of a run: throughput against pipeline depth, latency against offered load, cost against data size.
 
 Colours are those of Okabe and Ito, told apart by nearly everybody; every subject has a marker of its own as well, and
-Sherd's line is the thick one. Bars reach from the least to the greatest round.
+Sherd's line is the thick one. Bars reach from the least to the greatest round; subjects stand a little apart so that
+they do not cover each other's.
 """
 
 import importlib.util
@@ -24,6 +25,9 @@ LOOKS = {
     LEVELDB: ("#009E73", "^"),
     LMDB: ("#CC79A7", "D"),
 }
+MARKERS = "os^D"
+APART = 0.03
+"""Of the place on the x axis, from one subject to the next."""
 DOTS_PER_INCH = 150
 PANEL_INCHES = (5.2, 3.9)
 FELL_BEHIND = 0.97
@@ -137,7 +141,8 @@ def _grid(
 
 def _curve(axes: "Axes", subject: str, points: list[tuple[float, Row]], scale: float) -> Any:
     colour, marker = LOOKS[subject]
-    places = [at for at, _ in points]
+    shift = 1 + APART * (MARKERS.index(marker) - 1)
+    places = [at * shift for at, _ in points]
     middles = [(row.median(subject) or 0.0) * scale for _, row in points]
     ranges = [[sample.value * scale for sample in row.samples[subject]] for _, row in points]
     below = [middle - min(values) for middle, values in zip(middles, ranges, strict=True)]

@@ -1,7 +1,7 @@
 """How much of the machine went to processes that have no part in a measurement, and to the host.
 
 On few cores this decides a ratio: a cluster of six processes loses more to a busy neighbour than one server does. Every
-measurement of a server carries its share, and the page says so where a run was not quiet.
+measurement carries its share, and the page says so where a run was not quiet.
 """
 
 import os
@@ -42,6 +42,10 @@ class Watch:
         busy = busy_seconds(Path("/proc/stat").read_text())
         return cls(time.monotonic(), busy, sum(usage.ru_utime + usage.ru_stime for usage in own))
 
+    def detail(self, servers_seconds: float = 0.0) -> dict[str, float]:
+        """The share, rounded, as a detail of a sample."""
+        return {OTHERS_SHARE: round(self.others_share(servers_seconds), 4)}
+
     def others_share(self, servers_seconds: float) -> float:
         """The part of all cores' time since the start that neither we nor the servers measured have used."""
         now = Watch.start()
@@ -50,7 +54,7 @@ class Watch:
 
 
 def quiet_remark(results: Results) -> str | None:
-    """How quiet the measurements of servers were; None if there was none."""
+    """How quiet the measurements were; None if there was none."""
     shares = [
         float(sample.detail[OTHERS_SHARE])
         for row in results.rows
@@ -60,7 +64,7 @@ def quiet_remark(results: Results) -> str | None:
     ]
     if not shares:
         return None
-    told = f"took {median(shares):.0%} of all cores in the median measurement of a server, {max(shares):.0%} at most"
+    told = f"took {median(shares):.0%} of all cores in the median measurement, {max(shares):.0%} at most"
     if median(shares) > QUIET_SHARE_MAX:
         return f"NOT QUIET: other processes {told}. These ratios are no figures of record."
     return f"Other processes {told}."

@@ -73,7 +73,8 @@ def _cell(row: Row, subject: str) -> str:
     middle = row.median(subject)
     if middle is None:
         return ""
-    text = f"{figure(middle)} ±{row.spread(subject) * 50:.0f}%"
+    half = row.spread(subject) * 50
+    text = f"{figure(middle)} ±{f'{half:.0f}%' if half < 1000 else 'more than 999%'}"
     ours = row.median(SHERD)
     return text if subject == SHERD or not ours or not middle else f"{text} ({ours / middle:.2f}x)"
 
