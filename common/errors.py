@@ -14,7 +14,7 @@ SherdError
 │   ├── Timeout          22    the outcome is unknown; also a TimeoutError
 │   ├── WrongShard       30    between processes: refused before execution, .layout to look for
 │   ├── NotLeader        31    between processes: refused before execution
-│   ├── Corruption       40    a checksum failed
+│   ├── Corruption       40    a checksum failed, or the disk does not give the data
 │   └── Internal         41    a bug
 ├── ConfigError                a setting is wrong; raised at start only
 └── StoreError                 a data directory cannot be used
@@ -188,7 +188,7 @@ class NotLeader(WireError):
 
 
 class Corruption(WireError):
-    """A checksum failed; the data was not served."""
+    """A checksum failed, or the disk does not give the data; nothing was served. The message names file and offset."""
 
     code, name = 40, "CORRUPTION"
 

@@ -19,7 +19,7 @@ from sherd.common.wire.encode import array_header, bin_header
 
 if cython.compiled:
     from cython.cimports.sherd.common.topology.token_map import TokenMap
-    from cython.cimports.sherd.common.wire.primitives import item_count, items_start, skip
+    from cython.cimports.sherd.common.wire.primitives import item_count, items_start, piece, skip
     from cython.cimports.sherd.common.wire.requests import BatchOperation, RequestReader
     from cython.cimports.sherd.common.wire.scanner import Scanner
     from cython.cimports.sherd.proxy.buffer import Buffer
@@ -28,7 +28,7 @@ if cython.compiled:
     from cython.cimports.sherd.proxy.session import Session
 else:
     from sherd.common.topology.token_map import TokenMap
-    from sherd.common.wire.primitives import item_count, items_start, skip
+    from sherd.common.wire.primitives import item_count, items_start, piece, skip
     from sherd.common.wire.requests import BatchOperation, RequestReader
     from sherd.common.wire.scanner import Scanner
     from sherd.proxy.buffer import Buffer
@@ -267,7 +267,7 @@ def begin_gather(
         if batch:
             operation = cython.cast(BatchOperation, found)
             key = operation.key
-            item = data[operation.start : operation.end]
+            item = piece(data, operation.start, operation.end)
         else:
             key = cython.cast(bytes, found)
             item = _BIN_HEADERS[len(key)] if len(key) < 256 else bin_header(len(key))

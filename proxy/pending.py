@@ -10,10 +10,12 @@ from sherd.common.errors import WireError
 
 if cython.compiled:
     from cython.cimports.sherd.common.topology.token_map import TokenMap
+    from cython.cimports.sherd.common.wire.primitives import piece
     from cython.cimports.sherd.common.wire.scanner import Scanner
     from cython.cimports.sherd.proxy.session import Session
 else:
     from sherd.common.topology.token_map import TokenMap
+    from sherd.common.wire.primitives import piece
     from sherd.common.wire.scanner import Scanner
     from sherd.proxy.session import Session
 
@@ -98,7 +100,7 @@ def begin_forward(
 ) -> Forward:
     """The request that ``scanner`` stands at, under way as it is."""
     pending: Forward = Forward.__new__(Forward)
-    pending.begin(scanner.data[_method_field(scanner) : scanner.frame_end], key, deadline)
+    pending.begin(piece(scanner.data, _method_field(scanner), scanner.frame_end), key, deadline)
     pending.come_from(session, scanner.msgid, scanner.frame_end - scanner.frame_start)
     pending.writes = writes
     session.begin(pending.size)

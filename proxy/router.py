@@ -16,6 +16,7 @@ from sherd.common.errors import Internal, Overloaded, UnknownMethod, WireError
 from sherd.common.limits import Limits
 
 if cython.compiled:
+    from cython.cimports.sherd.common.wire.primitives import piece
     from cython.cimports.sherd.common.wire.requests import RequestReader
     from cython.cimports.sherd.common.wire.scanner import Scanner
     from cython.cimports.sherd.proxy.gather import begin_gather
@@ -23,6 +24,7 @@ if cython.compiled:
     from cython.cimports.sherd.proxy.routes import Routes
     from cython.cimports.sherd.proxy.session import Dispatcher, Session
 else:
+    from sherd.common.wire.primitives import piece
     from sherd.common.wire.requests import RequestReader
     from sherd.common.wire.scanner import Scanner
     from sherd.proxy.gather import begin_gather
@@ -69,7 +71,7 @@ class Router(Dispatcher):
         method: cython.int = 0
         name: bytes = b""
         if scanner.method_start >= 0:
-            name = scanner.data[scanner.method_start : scanner.method_end]
+            name = piece(scanner.data, scanner.method_start, scanner.method_end)
             method = self._methods.get(name, 0)
         try:
             if self.stopping:

@@ -32,6 +32,7 @@ from sherd.shard.admin import ShardAdmin, meta_value
 if cython.compiled:
     from cython.cimports.sherd.common.topology.token_map import TokenMap
     from cython.cimports.sherd.common.wire.encode import array_header, uint
+    from cython.cimports.sherd.common.wire.primitives import piece
     from cython.cimports.sherd.common.wire.requests import BatchOperation, RequestReader
     from cython.cimports.sherd.common.wire.scanner import Scanner
     from cython.cimports.sherd.shard.lsm.engine import Engine
@@ -41,6 +42,7 @@ if cython.compiled:
 else:
     from sherd.common.topology.token_map import TokenMap
     from sherd.common.wire.encode import array_header, uint
+    from sherd.common.wire.primitives import piece
     from sherd.common.wire.requests import BatchOperation, RequestReader
     from sherd.common.wire.scanner import Scanner
     from sherd.shard.lsm.engine import Engine
@@ -151,7 +153,7 @@ class ServiceConnection:
             try:
                 if scanner.method_start < 0:
                     raise BadRequest("method must be str or bin")
-                self._dispatch(scanner.data, scanner.data[scanner.method_start : scanner.method_end])
+                self._dispatch(scanner.data, piece(scanner.data, scanner.method_start, scanner.method_end))
             except WireError as error:
                 self._fail(scanner.msgid, error)
             except StoreFull as error:
@@ -208,7 +210,7 @@ class ServiceConnection:
             expiry_ms = service.engine.now_ms() + reader.ttl_ms
         lsn: cython.ulonglong = service.engine.put(
             reader.key,
-            data[reader.value_start : reader.value_end],
+            piece(data, reader.value_start, reader.value_end),
             expiry_ms,
             -1 if reader.if_version is None else reader.if_version,
         )
@@ -270,7 +272,7 @@ class ServiceConnection:
             expiry_ms: cython.ulonglong = now_ms + operation.ttl_ms if operation.ttl_ms > 0 else 0
             condition: int = -1 if operation.if_version is None else operation.if_version
             if operation.is_put:
-                value: bytes = data[operation.value_start : operation.value_end]
+                value: bytes = piece(data, operation.value_start, operation.value_end)
                 staged.append((KIND_PUT, operation.key, value, expiry_ms, condition))
             else:
                 staged.append((KIND_DELETE, operation.key, None, 0, condition))

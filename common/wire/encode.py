@@ -5,6 +5,9 @@ import msgpack
 
 from sherd.common.errors import WireError
 
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
 REPLY = b"\x94\x01"
 NIL = b"\xc0"
 TRUE = b"\xc3"
@@ -42,7 +45,16 @@ def uint(value: cython.ulonglong) -> bytes:
         return b"\xcd" + value.to_bytes(2, "big")
     if value < 1 << 32:
         return b"\xce" + value.to_bytes(4, "big")
-    return b"\xcf" + value.to_bytes(8, "big")
+    if cython.compiled:  # versions: every write answers with one
+        found: bytes = PyBytes_FromStringAndSize(cython.NULL, 9)
+        raw: cython.p_uchar = cython.cast(cython.p_uchar, PyBytes_AS_STRING(found))
+        raw[0] = 0xCF
+        i: cython.int
+        for i in range(8):
+            raw[1 + i] = (value >> (8 * (7 - i))) & 0xFF
+        return found
+    else:
+        return b"\xcf" + value.to_bytes(8, "big")
 
 
 @cython.cfunc

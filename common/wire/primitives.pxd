@@ -1,3 +1,4 @@
+cdef bytes piece(bytes data, Py_ssize_t start, Py_ssize_t end)
 cdef Py_ssize_t skip(bytes data, Py_ssize_t pos, Py_ssize_t end, int depth) except? -1
 cdef Py_ssize_t payload_start(bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1
 cdef Py_ssize_t items_start(bytes data, Py_ssize_t pos, Py_ssize_t end) except? -1

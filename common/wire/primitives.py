@@ -6,6 +6,20 @@ positions or counts, and -1 where the bytes at ``pos`` are not what was asked fo
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.cpython.bytes import PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+
+@cython.cfunc
+def piece(data: bytes, start: cython.Py_ssize_t, end: cython.Py_ssize_t) -> bytes:
+    """``data[start:end]``, made without a slice object. ValueError if there is no such range."""
+    if start < 0 or start > end or end > len(data):
+        raise ValueError(f"no range {start}:{end} in {len(data)} bytes")
+    if cython.compiled:
+        return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
+    else:
+        return data[start:end]
+
 
 @cython.cfunc
 def big_endian(data: bytes, pos: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.ulonglong:

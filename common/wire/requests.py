@@ -20,10 +20,19 @@ if cython.compiled:
         pair_count,
         pairs_start,
         payload_start,
+        piece,
         skip,
     )
 else:
-    from sherd.common.wire.primitives import item_count, items_start, pair_count, pairs_start, payload_start, skip
+    from sherd.common.wire.primitives import (
+        item_count,
+        items_start,
+        pair_count,
+        pairs_start,
+        payload_start,
+        piece,
+        skip,
+    )
 
 TTL_SECONDS_MAX = 3.2e9  # a hundred years
 DEADLINE_MS_MAX = 2**31 - 1
@@ -234,7 +243,7 @@ class RequestReader:
             raise BadRequest("key must not be empty")
         if stop - start > KEY_BYTES_MAX:
             raise TooLarge(f"key of {stop - start} bytes is over the limit of {KEY_BYTES_MAX}")
-        self.key = data[start:stop]
+        self.key = piece(data, start, stop)
         return stop
 
     @cython.cfunc

@@ -14,9 +14,9 @@ from sherd.common.errors import BadRequest, SherdError, TooLarge, WireError
 from sherd.common.limits import FRAME_DEPTH_MAX, METHOD_BYTES_MAX, VALUE_NESTING_MAX, Limits
 
 if cython.compiled:
-    from cython.cimports.sherd.common.wire.primitives import big_endian
+    from cython.cimports.sherd.common.wire.primitives import big_endian, piece
 else:
-    from sherd.common.wire.primitives import big_endian
+    from sherd.common.wire.primitives import big_endian, piece
 
 REQUEST = 0
 RESPONSE = 1
@@ -264,7 +264,7 @@ class Scanner:
                 self._refuse(BadRequest("msgid must be an unsigned integer of up to 32 bits"))
             if self._payload > end - pos - 1:
                 return False
-            self.msgid = data[pos : pos + 1 + self._payload]
+            self.msgid = piece(data, pos, pos + 1 + self._payload)
             self.number = head if head <= 0x7F else big_endian(data, pos + 1, self._payload)
         elif left == 2 and self._responses:
             self.error_start = start
