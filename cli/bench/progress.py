@@ -20,7 +20,7 @@ class Progress:
         self._bar = tqdm(
             total=self._end,
             unit=" requests" if self._by_requests else " s",
-            bar_format=None if self._by_requests else "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s {postfix}",
+            bar_format=None if self._by_requests else "{percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} s{postfix}",
             unit_scale=self._by_requests,
             disable=not visible,
             leave=False,

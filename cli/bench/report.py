@@ -56,7 +56,7 @@ def table(report: dict[str, object]) -> str:
 def _label(name: str) -> str:
     for unit in ("_us", "_ms"):
         name = name.removesuffix(unit)
-    return name.replace("_us_", "_").replace("_", " ")
+    return name.replace("_us_", "_").replace("p999", "p99.9").replace("_", " ")
 
 
 def _shown(name: str, value: object) -> str:
