@@ -15,10 +15,11 @@ _MEANS = {
         "all data is served, but reads get slower, no space is given back, and in the end writes are refused",
     ),
 }
+_DAMAGED = "look after its disk; keep the directory, stop the shard and run `sherd verify` on it"
 _REMEDIES = {
     "StoreFull": "make room on its disk",
-    "Corruption": "the file named is damaged: keep the directory, stop the shard and run `sherd verify` on it",
-    "StoreCorrupt": "the file named is damaged: keep the directory, stop the shard and run `sherd verify` on it",
+    "Corruption": _DAMAGED,
+    "StoreCorrupt": _DAMAGED,
     "OSError": "look after its disk",
 }
 
@@ -28,6 +29,12 @@ def shard_warnings(shard: int, status: Mapping[str, object]) -> list[str]:
     warnings = []
     if status.get("quarantined"):
         warnings.append(f"shard {shard} has records in quarantine: {status['quarantined']}")
+    damaged = status.get("damaged")
+    if isinstance(damaged, list) and damaged:
+        warnings.append(
+            f"shard {shard} cannot read part of its data, and answers reads of that with CORRUPTION. "
+            f"What to do: {_DAMAGED}. Met so far: {'; '.join(map(str, damaged))}"
+        )
     failing = status.get("jobs_failing")
     if isinstance(failing, list) and failing:
         warnings += [_failing(shard, work) for work in failing if isinstance(work, Mapping)]

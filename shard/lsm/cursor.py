@@ -40,8 +40,8 @@ class Cursor:
 
     ``key``, ``lsn``, ``kind`` and ``expiry_ms`` are the entry's; its value is
     ``value_source[value_at : value_at + value_len]``, so that a value can be copied from where it lies without making
-    an object of it. Moves may read files: they raise Corruption for damaged blocks and OSError for a failing disk,
-    after which the cursor is invalid or must be placed anew.
+    an object of it. Moves may read files: they raise Corruption for what is damaged or cannot be read, after which the
+    cursor is invalid or must be placed anew.
     """
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ import cython
 
 from sherd.common.clock import Clock
 from sherd.common.disk import Disk
-from sherd.common.errors import StoreClosed, StoreFull, StorePoisoned
+from sherd.common.errors import Corruption, StoreClosed, StoreFull, StorePoisoned
 from sherd.shard.lsm.opening import open_directory
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.pressure import Pressure
@@ -85,7 +85,11 @@ class Engine(EngineCore):
         if self._down is not None:
             raise self._refusal()
         request = PageRequest(start, end, reverse, limit, bytes_max, keys_only, meta, examine_max)
-        return scan_page(self.cursor(), request, self.time.now_ms())
+        try:
+            return scan_page(self.cursor(), request, self.time.now_ms())
+        except Corruption as error:
+            self.installer.damage.met(error)
+            raise
 
     def count_page(
         self, start: bytes | None, end: bytes | None, examine_max: int = 1 << 40
@@ -93,7 +97,11 @@ class Engine(EngineCore):
         """(live keys, where to go on or None): looks at up to ``examine_max`` entries, tombstones included."""
         if self._down is not None:
             raise self._refusal()
-        return count_page(self.cursor(), start, end, examine_max, self.time.now_ms())
+        try:
+            return count_page(self.cursor(), start, end, examine_max, self.time.now_ms())
+        except Corruption as error:
+            self.installer.damage.met(error)
+            raise
 
     def cursor(self) -> Any:
         """A cursor over everything, tombstones included; it holds until the next write or installed job."""

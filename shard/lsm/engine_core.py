@@ -16,7 +16,16 @@ from xxhash import xxh3_64_intdigest
 
 from sherd.common.clock import Clock
 from sherd.common.disk import Disk
-from sherd.common.errors import Conflict, Overloaded, StoreClosed, StoreError, StoreFull, StorePoisoned, StoreReadOnly
+from sherd.common.errors import (
+    Conflict,
+    Corruption,
+    Overloaded,
+    StoreClosed,
+    StoreError,
+    StoreFull,
+    StorePoisoned,
+    StoreReadOnly,
+)
 from sherd.shard.lsm.batch import OP_OVERHEAD_BYTES, plan_batch
 from sherd.shard.lsm.frozen import FrozenMemtable
 from sherd.shard.lsm.installer import NO_ROOM
@@ -101,7 +110,8 @@ class EngineCore:
     def find(self, key: bytes) -> Entry | None:
         """What the store holds for ``key``, tombstones and expired entries too; None if it never heard of it.
 
-        Raises Corruption for a damaged block or table.
+        Raises Corruption for a block or table that is damaged or cannot be read, Unavailable if the process lacks what
+        it takes to open it.
         """
         if self._down is not None:
             raise self._refusal()
@@ -116,7 +126,12 @@ class EngineCore:
                 self.seen_lsn = entry.lsn
                 return entry
         self.seen_lsn = 0
-        found: Entry | None = self._version.find(key, xxh3_64_intdigest(key))
+        found: Entry | None
+        try:
+            found = self._version.find(key, xxh3_64_intdigest(key))
+        except Corruption as error:
+            self.installer.damage.met(error)
+            raise
         return found
 
     @cython.ccall

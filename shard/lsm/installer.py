@@ -14,6 +14,7 @@ from typing import Any
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreFull, StorePoisoned
 from sherd.shard.lsm.cache import BlockCache
+from sherd.shard.lsm.damage import Damage
 from sherd.shard.lsm.format import segment_name, table_name
 from sherd.shard.lsm.manifest import Manifest, TableMeta, read_manifest, write_manifest
 from sherd.shard.lsm.options import EngineOptions
@@ -27,7 +28,9 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Installer:
-    """Owns what the MANIFEST says. ``version`` is the current one, pinned once for being so."""
+    """Owns what the MANIFEST says. ``version`` is the current one, pinned once for being so; ``damage`` is what reads
+    have met, of this version and of others.
+    """
 
     def __init__(
         self, disk: Disk, directory: str, options: EngineOptions, manifest: Manifest, highest_number: int
@@ -38,6 +41,7 @@ class Installer:
         self._handles: dict[int, TableHandle] = {}
         self.manifest = manifest
         self.blocks = BlockCache(options.cache_bytes)
+        self.damage = Damage()
         self.tables = TableCache(disk, directory, self.blocks, options.open_files_max)
         self.version = self._build(manifest.tables)
         self.version.pin()

@@ -4,13 +4,14 @@ It consists of memtables that take no more writes and of pinned tables. Open sna
 disk (tables that compaction has replaced since), so close them.
 """
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
 from xxhash import xxh3_64_intdigest
 
-from sherd.common.errors import StoreClosed
+from sherd.common.errors import Corruption, StoreClosed
 from sherd.shard.lsm.cursor import Cursor
 from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.level_cursor import LevelCursor
@@ -66,7 +67,8 @@ class Snapshot:
             if entry is not None:
                 break
         else:
-            entry = version.find(key, xxh3_64_intdigest(key))
+            with self._damage_told():
+                entry = version.find(key, xxh3_64_intdigest(key))
         return entry if entry is not None and entry.is_live(self.time_ms) else None
 
     def cursor(self) -> Cursor:
@@ -75,12 +77,22 @@ class Snapshot:
 
     def scan_page(self, request: PageRequest) -> Page:
         """A page of the live entries; see ``scan.Page``."""
-        return scan_page(self.cursor(), request, self.time_ms)
+        with self._damage_told():
+            return scan_page(self.cursor(), request, self.time_ms)
 
     def count(self, start: bytes | None, end: bytes | None) -> int:
         """The live keys of a range."""
-        count, _ = count_page(self.cursor(), start, end, 1 << 60, self.time_ms)
+        with self._damage_told():
+            count, _ = count_page(self.cursor(), start, end, 1 << 60, self.time_ms)
         return count
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except Corruption as error:
+            self._installer.damage.met(error)
+            raise
 
     def close(self) -> None:
         """Let go of memory and files. Harmless when repeated."""

@@ -10,6 +10,9 @@ from sherd.shard.lsm.quarantine import quarantined
 if TYPE_CHECKING:
     from sherd.shard.lsm.engine import Engine
 
+DAMAGED_TOLD_MAX = 10
+"""Damaged places that the status names."""
+
 
 @dataclass(slots=True)
 class Counters:
@@ -45,7 +48,7 @@ class Counters:
 
 def status(engine: "Engine", active: Memtable) -> dict[str, object]:
     """MessagePack-able. ``keys_estimate`` counts a key once in each place it stands in, less its tombstones."""
-    counters = engine.counters
+    counters, damage = engine.counters, engine.installer.damage
     metas = engine.installer.version.metas()
     tables = [table for level in metas for table in level]
     memtables = [active, *(frozen.memtable for frozen in engine.upkeep.waiting)]
@@ -79,7 +82,8 @@ def status(engine: "Engine", active: Memtable) -> dict[str, object]:
         "last_job_error": counters.last_job_error,
         "last_job_failed_seconds_ago": engine.upkeep.failed_seconds_ago,
         "jobs_failing": engine.upkeep.failing,
-        "corrupt": counters.corrupt_reads,
+        "corrupt": counters.corrupt_reads + damage.reads,
+        "damaged": damage.places[:DAMAGED_TOLD_MAX],
         "quarantined": len(saved),
         "quarantined_names": list(saved),
         "cut_bytes": counters.cut_bytes,

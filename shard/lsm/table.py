@@ -7,10 +7,12 @@ its checksum matched. The file is immutable, so it can be closed and opened agai
 
 from __future__ import annotations
 
+import errno
+
 import cython
 
 from sherd.common.disk import Disk, File
-from sherd.common.errors import Corruption, StoreClosed, StoreCorrupt
+from sherd.common.errors import Corruption, StoreClosed, StoreCorrupt, Unavailable, WireError
 from sherd.shard.lsm.bloom import check_filter, hash_key
 from sherd.shard.lsm.format import BLOCK_COUNT_BYTES, BLOCK_TRAILER_BYTES, TABLE_FOOTER_BYTES, TABLE_HEADER_BYTES
 from sherd.shard.lsm.table_layout import RAW_BLOCK_BYTES_MAX, Footer, Handle, TableProperties, decode_header
@@ -31,6 +33,8 @@ else:
     from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT
 
 _HANDLE_BYTES = 16
+_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+"""Says nothing of the file: this process lacks descriptors or memory."""
 
 
 @cython.final
@@ -38,9 +42,9 @@ _HANDLE_BYTES = 16
 class Table:
     """An open table: file ``path``, known by ``number`` to the cache. ``properties`` are a TableProperties.
 
-    Opening and reading raise Corruption, naming file and offset, for a block whose checksum does not match,
-    StoreCorrupt if the file is missing, cut off or not a table, OSError if the disk fails, and StoreClosed after
-    ``close``.
+    Opening and reading raise Corruption, naming file and offset, for a block whose checksum does not match or that the
+    disk does not give; StoreCorrupt, at opening, if the file is missing, cut off or not a table; Unavailable if this
+    process lacks descriptors or memory for it; StoreClosed after ``close``.
     """
 
     def __init__(self, disk: Disk, path: str, number: int, cache: BlockCache) -> None:
@@ -80,13 +84,19 @@ class Table:
                 self._file = self._disk.open_read(self.path)
             except FileNotFoundError as error:
                 raise StoreCorrupt(f"table {self.path} is missing") from error
+            except OSError as error:
+                raise _unreadable(self.path, "the table at byte 0", error) from error
         return self._file
 
     def _read_footer(self, file: File) -> Footer:
-        size = file.size()
+        offset = size = 0
         try:
-            salt = decode_header(file.pread(TABLE_HEADER_BYTES, 0))
-            footer = Footer.decode(file.pread(TABLE_FOOTER_BYTES, max(0, size - TABLE_FOOTER_BYTES)), salt)
+            size = file.size()
+            salt = decode_header(file.pread(TABLE_HEADER_BYTES, offset))
+            offset = max(0, size - TABLE_FOOTER_BYTES)
+            footer = Footer.decode(file.pread(TABLE_FOOTER_BYTES, offset), salt)
+        except OSError as error:
+            raise _unreadable(self.path, f"the {'footer' if offset else 'header'} at byte {offset}", error) from error
         except ValueError as error:
             raise StoreCorrupt(f"table {self.path} of {size} bytes is damaged or cut off: {error}") from error
         if footer.file_bytes != size:
@@ -139,9 +149,14 @@ class Table:
         if handle.raw_bytes > RAW_BLOCK_BYTES_MAX:
             raise Corruption(f"{self.path}: the block at byte {handle.offset} asks for {handle.raw_bytes} bytes")
         size = handle.stored_bytes + BLOCK_TRAILER_BYTES
-        data = self._open_file().pread(size, handle.offset)
+        try:
+            data = self._open_file().pread(size, handle.offset)
+        except StoreCorrupt as error:  # it was there when it was opened first
+            raise Corruption(f"{self.path}: the block at byte {handle.offset} is gone: {error}") from error
+        except OSError as error:
+            raise _unreadable(self.path, f"the block at byte {handle.offset}", error) from error
         if len(data) != size:
-            raise StoreCorrupt(f"table {self.path} ends within the block at byte {handle.offset}")
+            raise Corruption(f"{self.path} ends within the block at byte {handle.offset}")
         raw: bytes = self._cache.decoder.decode(data, handle.raw_bytes, self._salt, handle.offset, self.path)
         return raw
 
@@ -242,6 +257,13 @@ class Table:
             self._cache.drop(self.number)
             self._index = Block(bytes(BLOCK_COUNT_BYTES))
             self._filter = b""
+
+
+def _unreadable(path: str, place: str, error: OSError) -> WireError:
+    """What to raise when the system did not give what was to be read."""
+    if error.errno in _LACKING:
+        return Unavailable(f"{path}: {place} cannot be read for now: {error.strerror}")
+    return Corruption(f"{path}: {place} cannot be read: [Errno {error.errno}] {error.strerror}")
 
 
 @cython.cfunc

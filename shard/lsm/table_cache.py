@@ -42,7 +42,7 @@ class TableHandle:
 
     @cython.ccall
     def table(self) -> Table:
-        """The reader. Raises Corruption or OSError when it has to be opened."""
+        """The reader. Raises Corruption or Unavailable when it has to be opened."""
         if not self._held:
             self._cache.hold(self)
         self._used = True

@@ -96,8 +96,15 @@ def test_background_work_that_failed_and_was_done_is_told_for_an_hour() -> None:
     assert len(warnings_of(told)) == 1
 
 
+def test_damage_that_reads_have_met_is_told() -> None:
+    [warning] = warnings_of({"damaged": ["/d/7.sst: checksum of the block at byte 32", "/d/8.sst: gone"]})
+    assert warning.startswith("shard 1 cannot read part of its data")
+    for word in ("/d/7.sst: checksum of the block at byte 32", "/d/8.sst", "CORRUPTION", "sherd verify"):
+        assert word in warning
+
+
 def test_a_shard_that_talks_nonsense_of_its_work_does_no_harm() -> None:
-    assert warnings_of({"jobs_failing": 7, "jobs_failed": None}) == []
+    assert warnings_of({"damaged": 3, "jobs_failing": 7, "jobs_failed": None}) == []
     assert len(warnings_of({"jobs_failing": [7, {}], "jobs_failed": 1})) == 1
 
 

@@ -1,9 +1,11 @@
 """A connection's core on a real engine: every method, every refusal, pipelines, framing, and what may be owed."""
 
+import errno
+
 import msgpack
 import pytest
-from support.crash_disk import CrashDisk
-from support.engine_run import TINY
+from support.crash_disk import CrashDisk, Fault
+from support.engine_run import DIRECTORY, TINY
 from support.frames import bytewise, pack, request
 from support.shard_core import ShardCore, decode, shard_core
 
@@ -527,3 +529,32 @@ def test_the_compiled_core_is_compiled(request: pytest.FixtureRequest) -> None:
 
     for kind in (ServiceConnection, ReplyGate):
         assert isinstance(kind.__dict__.get("__init__"), type(object.__init__)) == is_compiled()
+
+
+@pytest.mark.parametrize("error", [errno.EIO, None], ids=["the disk fails", "the table is gone"])
+def test_what_cannot_be_read_is_corruption_and_the_rest_is_served(
+    error: int | None, caplog: pytest.LogCaptureFixture
+) -> None:  # FAULTS 13
+    with shard_core(options=EngineOptions(memtable_bytes=1 << 20, cache_bytes=0)) as core:
+        core.call("put", "old", 1)
+        core.flush()
+        core.call("put", "new", 2)
+        [path] = [path for path in core.disk.files(DIRECTORY) if path.endswith(".sst")]
+        if error is None:
+            core.disk.unlink(path)
+        else:
+            core.disk.read_faults = [Fault("pread", error, ".sst", times=None)]
+        for method, params in (
+            ("get", ["old"]), ("mget", [["new", "old"]]), ("put", ["old", 3, {"if_version": 9}]), ("delete", ["old"]),
+            ("batch", [[["put", "other", 1], ["delete", "old"]]]), ("count_slice", [None, None]),
+            ("fetch", [None, None, {}]),
+        ):  # fmt: skip
+            reply = core.ask(method, *params)
+            assert reply.error is not None, method
+            assert reply.error[:2] == (40, "CORRUPTION")
+            assert path in reply.text
+        assert core.call("get", "new") == 2
+        assert core.call("get", "other") is None
+        core.call("put", "other", 3)
+    assert [record.levelname for record in caplog.records if record.name == "lsm"] == ["ERROR"]
+    assert all(record.exc_info is None for record in caplog.records)

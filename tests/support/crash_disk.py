@@ -82,6 +82,8 @@ class CrashDisk:
         self.crashed = False
         self.capacity_bytes = capacity_bytes
         self.faults: list[Fault] = []
+        self.read_faults: list[Fault] = []
+        """Of kind ``open`` and ``pread``; reads are no operations and count for nothing else."""
         self.operations: list[Operation] = []
         self.on_moment: Callable[[Operation, Image], None] | None = None
         """Called with the state before each operation, and again with half of it done if it is a write."""
@@ -127,6 +129,7 @@ class CrashDisk:
 
     def open_read(self, path: str) -> "CrashFile":
         with self._mutex:
+            self._check_readable("open", path)
             return self._opened(path, self._file(path), writable=False)
 
     def open_append(self, path: str, position: int | None = None) -> "CrashFile":
@@ -300,11 +303,17 @@ class CrashDisk:
         with self._mutex:
             self._do("sync", path, node.sync, failed=node.fail_sync)
 
-    def read_at(self, node: Node, size: int, offset: int) -> bytes:
+    def read_at(self, node: Node, path: str, size: int, offset: int) -> bytes:
         """Of ``CrashFile``."""
         with self._mutex:
             self._check_alive()
+            self._check_readable("pread", path)
             return bytes(node.live[offset : offset + size])
+
+    def _check_readable(self, kind: str, path: str) -> None:
+        for fault in self.read_faults:
+            if fault.strikes(kind, path):
+                raise OSError(fault.error, os.strerror(fault.error), path)
 
     def closed(self, node: Node) -> None:
         """Of ``CrashFile``: the handle is gone. Silent after a crash, as the kernel closes a dead process's files."""
@@ -331,7 +340,7 @@ class CrashFile:
 
     def pread(self, size: int, offset: int) -> bytes:
         self._check(writing=False)
-        return self._disk.read_at(self._node, size, offset)
+        return self._disk.read_at(self._node, self.path, size, offset)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self._check(writing=True)
