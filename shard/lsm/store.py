@@ -27,7 +27,7 @@ from typing import Any, Self
 from sherd.common.clock import Clock, SystemClock
 from sherd.common.codec import Encoder, Key
 from sherd.common.disk import Disk, RealDisk
-from sherd.common.errors import Overloaded, SherdError, StoreClosed
+from sherd.common.errors import Overloaded, SherdError, StoreClosed, StoreError
 from sherd.common.limits import PAGE_BYTES_DEFAULT, Limits
 from sherd.common.types import Versioned
 from sherd.shard.lsm.engine import Engine
@@ -95,11 +95,14 @@ class Store:
         process rather than in the write that makes them due. ``read_only``: change nothing.
 
         Raises ConfigError, StoreLocked (open elsewhere), StoreFormat (not a store, or of another version),
-        StoreReadOnly (no permission), StoreFull, StoreCorrupt (refused: the message names file and offset).
+        StoreReadOnly (no permission), StoreFull, StoreCorrupt (refused: the message names file and offset), and
+        StoreError for a cluster's shard, which may be opened ``read_only`` while it is stopped.
         """
         directory = os.fspath(path)
         disk = RealDisk() if disk is None else disk
         clock = SystemClock() if clock is None else clock
+        if not read_only:
+            _check_not_of_a_cluster(disk, directory)
         if options is None:
             options = EngineOptions(
                 memtable_bytes=memtable_bytes, cache_bytes=cache_bytes, compression=compression, fsync=fsync
@@ -360,6 +363,16 @@ class Store:
                 raise error
             if isinstance(self._work, InlineWork) and not done():
                 raise SherdError("background work is paused after a failure; see status()")
+
+
+def _check_not_of_a_cluster(disk: Disk, directory: str) -> None:
+    """A cluster's shard takes writes from nobody else: its topology says which keys it has, and which term it is in."""
+    cluster, name = os.path.split(os.path.abspath(directory))
+    if name.startswith("shard-") and disk.exists(f"{cluster}/topology.json"):
+        raise StoreError(
+            f"{directory} is a shard of the cluster in {cluster}: start that with `sherd up` and write through a "
+            "client, or open the shard to be read only"
+        )
 
 
 def _timed_sync(reference: "weakref.ref[Store]") -> bool:

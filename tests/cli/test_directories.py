@@ -6,6 +6,7 @@ import msgpack
 import pytest
 from support.up_process import real_up
 
+from sherd.common.errors import StoreError
 from sherd.shard.lsm.store import Store
 
 pytestmark = pytest.mark.core
@@ -65,6 +66,11 @@ def test_a_store_that_is_open_is_told(command, store):
             assert answer.err.count("\n") == 1
 
 
+def everything(path):
+    """Every file below ``path``, with its bytes."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
 def test_a_stopped_shard_is_read_and_not_written(command, tmp_path, monkeypatch):
     data = tmp_path / "cluster"
     with real_up(data, shards=1) as up:
@@ -75,8 +81,21 @@ def test_a_stopped_shard_is_read_and_not_written(command, tmp_path, monkeypatch)
         assert up.stop() == 0
     assert command("get", "a", "--data", shard).out == b"1"
     assert command("export", "--data", shard).out == b'{"key":"a","value":"1"}\n'
-    assert command("put", "a", "2", "--data", shard).code == 2
     assert "name one of its shards" in command("get", "a", "--data", data).err
+    before = everything(data)
+    for reading in (("get", "a"), ("scan",), ("count",), ("export",)):
+        assert command(*reading, "--data", shard).code == 0
+    with Store.open(shard, read_only=True) as db:
+        assert db.get("a") == "1"
+    for writing in (("put", "a", "2"), ("delete", "a"), ("import", "-"), ("flush",), ("compact",)):
+        answer = command(*writing, "--data", shard, stdin=b'{"key":"a","value":"2"}\n')
+        assert answer.code == 2
+        assert "is a shard of the cluster in" in answer.err
+        assert "`sherd up`" in answer.err
+        assert answer.err.count("\n") == 1
+    with pytest.raises(StoreError, match="is a shard of the cluster in"):
+        Store.open(shard)
+    assert everything(data) == before
     manifest = command("dump", shard / "MANIFEST")
     assert manifest.code == 0
     assert b"term" in manifest.out
