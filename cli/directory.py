@@ -7,7 +7,7 @@ import msgpack
 from sherd.cli.entries import Range
 from sherd.cli.entry_sink import Batch, RefusedRow
 from sherd.cli.json_lines import Row
-from sherd.cli.target import check_store_directory
+from sherd.cli.target import check_no_shard, check_store_directory
 from sherd.common.clock import SystemClock
 from sherd.common.disk import RealDisk
 from sherd.common.errors import Overloaded
@@ -54,7 +54,8 @@ class DirectorySink:
     """Writes to a Store's directory, flushing and compacting as that becomes due."""
 
     def __init__(self, path: str, written_line: int) -> None:
-        check_store_directory(path, writing=True)
+        check_store_directory(path)
+        check_no_shard(path)
         self._engine = Engine.open(path, EngineOptions(fsync="os"), RealDisk(), SystemClock(), create=False)
         self._work = InlineWork(self._engine, RealDisk())
         self._value_bytes_max = Limits().value_bytes_max

@@ -45,8 +45,9 @@ def put_command(key: str, value: str, as_json: bool, connect: str, data: str | N
     stored: object = raw if text is None else text
     if as_json:
         stored = parse_json(raw)
-    with open_target(connect, data, writing=True) as target:
-        target.put(key_argument(key), stored)
+    name = key_argument(key)
+    with open_target(connect, data, writing=True, key=name) as target:
+        target.put(name, stored)
     return ExitCode.OK
 
 
@@ -55,8 +56,9 @@ def put_command(key: str, value: str, as_json: bool, connect: str, data: str | N
 @target_options
 def delete_command(key: str, connect: str, data: str | None) -> int:
     """Remove KEY. Exit code 1 if there is no such key."""
-    with open_target(connect, data, writing=True) as target:
-        existed = target.delete(key_argument(key))
+    name = key_argument(key)
+    with open_target(connect, data, writing=True, key=name) as target:
+        existed = target.delete(name)
     if not existed:
         click.echo(f"sherd: no such key: {key}", err=True)
         return ExitCode.MISSING_KEY

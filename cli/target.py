@@ -1,11 +1,13 @@
 """What a data command works on: a running cluster, or with ``--data`` a directory that no process has open."""
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from sherd.common.disk import RealDisk
 from sherd.common.errors import ConfigError, StoreFormat
 
 if TYPE_CHECKING:
@@ -37,27 +39,44 @@ def target_options(command: F) -> F:
     return connect_option(data(command))
 
 
-def open_target(connect: str, data: str | None, *, writing: bool = False) -> "Client | Store":
-    """A client of the cluster or the directory's store, with the same methods; to be used in ``with``."""
+@contextlib.contextmanager
+def open_target(
+    connect: str, data: str | None, *, writing: bool = False, key: bytes | None = None
+) -> Iterator["Client | Store"]:
+    """A client of the cluster or the directory's store, with the same methods. ``key`` is what will be written."""
     if data is None:
         from sherd.client.sync import Client
 
-        return Client(connect)
+        with Client(connect) as client:
+            yield client
+        return
+    from sherd.cluster.stopped_shard import StoppedShard, is_shard_of_a_cluster
     from sherd.shard.lsm.store import Store
 
-    check_store_directory(data, writing=writing)
-    return Store.open(data, create=False, read_only=not writing)
+    check_store_directory(data)
+    if not writing or not is_shard_of_a_cluster(RealDisk(), data):
+        with Store.open(data, create=False, read_only=not writing) as store:
+            yield store
+        return
+    with StoppedShard(RealDisk(), data) as shard:
+        if key is not None:
+            shard.check_owns(key)
+        with Store.open(data, create=False, term=shard.term) as store:
+            yield store
 
 
-def check_store_directory(path: str, *, writing: bool = False) -> None:
-    """Refuse what is no engine's directory, and writing to a shard of a cluster: only the cluster knows which keys are
-    the shard's, and which term it is in."""
+def check_store_directory(path: str) -> None:
+    """Refuse what is no engine's directory."""
     if os.path.exists(os.path.join(path, "topology.json")):
         raise ConfigError(f"{path} is a cluster's directory; name one of its shards, such as {path}/shard-1")
     if not os.path.exists(os.path.join(path, "MANIFEST")):
         raise StoreFormat(f"{path} is not the directory of a Store or of a shard: it has no MANIFEST")
+
+
+def check_no_shard(path: str) -> None:
+    """Refuse to import into one shard: only the cluster knows which keys are whose."""
     cluster = os.path.dirname(os.path.abspath(path))
-    if writing and os.path.exists(os.path.join(cluster, "topology.json")):
+    if os.path.exists(os.path.join(cluster, "topology.json")):
         raise ConfigError(
             f"{path} is a shard of the cluster in {cluster}: start that with `sherd up` and use --connect"
         )

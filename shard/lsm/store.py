@@ -83,6 +83,7 @@ class Store:
         janitor: bool = False,
         create: bool = True,
         read_only: bool = False,
+        term: int | None = None,
         options: EngineOptions | None = None,
         limits: Limits | None = None,
         disk: Disk | None = None,
@@ -92,7 +93,8 @@ class Store:
 
         ``fsync``, ``memtable_bytes``, ``cache_bytes``, ``compression``: see ``EngineOptions``; ``options`` replaces all
         four. ``encoder``: a form for values other than MessagePack. ``janitor``: do flushes and compactions in a child
-        process rather than in the write that makes them due. ``read_only``: change nothing.
+        process rather than in the write that makes them due. ``read_only``: change nothing. ``term``: what to begin a
+        cluster's shard with, for who holds that cluster's lock; a store of its own counts its terms itself.
 
         Raises ConfigError, StoreLocked (open elsewhere), StoreFormat (not a store, or of another version),
         StoreReadOnly (no permission), StoreFull, StoreCorrupt (refused: the message names file and offset), and
@@ -101,14 +103,14 @@ class Store:
         directory = os.fspath(path)
         disk = RealDisk() if disk is None else disk
         clock = SystemClock() if clock is None else clock
-        if not read_only:
+        if not read_only and term is None:
             _check_not_of_a_cluster(disk, directory)
         if options is None:
             options = EngineOptions(
                 memtable_bytes=memtable_bytes, cache_bytes=cache_bytes, compression=compression, fsync=fsync
             )
         codec = StoreCodec(key_encoding, encoder, Limits() if limits is None else limits)
-        engine = Engine.open(directory, options, disk, clock, read_only=read_only, create=create)
+        engine = Engine.open(directory, options, disk, clock, term=term, read_only=read_only, create=create)
         work: InlineWork | JanitorWork
         if janitor:
             from sherd.shard.janitor_client import JanitorClient

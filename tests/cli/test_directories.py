@@ -71,7 +71,7 @@ def everything(path):
     return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
 
 
-def test_a_stopped_shard_is_read_and_not_written(command, tmp_path, monkeypatch):
+def test_a_stopped_shard_is_read_and_nothing_changes(command, tmp_path, monkeypatch):
     data = tmp_path / "cluster"
     with real_up(data, shards=1) as up:
         monkeypatch.setenv("SHERD_CONNECT", up.ready()["listen"])
@@ -87,12 +87,10 @@ def test_a_stopped_shard_is_read_and_not_written(command, tmp_path, monkeypatch)
         assert command(*reading, "--data", shard).code == 0
     with Store.open(shard, read_only=True) as db:
         assert db.get("a") == "1"
-    for writing in (("put", "a", "2"), ("delete", "a"), ("import", "-"), ("flush",), ("compact",)):
-        answer = command(*writing, "--data", shard, stdin=b'{"key":"a","value":"2"}\n')
-        assert answer.code == 2
-        assert "is a shard of the cluster in" in answer.err
-        assert "`sherd up`" in answer.err
-        assert answer.err.count("\n") == 1
+    answer = command("import", "-", "--data", shard, stdin=b'{"key":"a","value":"2"}\n')
+    assert answer.code == 2
+    assert "is a shard of the cluster in" in answer.err
+    assert answer.err.count("\n") == 1
     with pytest.raises(StoreError, match="is a shard of the cluster in"):
         Store.open(shard)
     assert everything(data) == before
@@ -102,6 +100,30 @@ def test_a_stopped_shard_is_read_and_not_written(command, tmp_path, monkeypatch)
     with real_up(data) as up:
         monkeypatch.setenv("SHERD_CONNECT", up.ready()["listen"])
         assert command("get", "a").out == b"1"
+        assert up.stop() == 0
+
+
+def test_a_stopped_shard_is_written_to_in_a_term_of_its_own(command, tmp_path, monkeypatch):
+    data = tmp_path / "cluster"
+    keys = [f"key-{number}" for number in range(20)]
+    with real_up(data, shards=2) as up:
+        monkeypatch.setenv("SHERD_CONNECT", up.ready()["listen"])
+        for shard in (1, 2):
+            answer = command("put", "a", "1", "--data", data / f"shard-{shard}")
+            assert answer.code == 4
+            assert "in use" in answer.err
+        assert up.stop() == 0
+    for key in keys:
+        answers = [command("put", key, key.upper(), "--data", data / f"shard-{shard}") for shard in (1, 2)]
+        assert sorted(answer.code for answer in answers) == [0, 4]
+        assert any("belongs to shard-" in answer.err for answer in answers)
+    assert sorted(command("delete", keys[0], "--data", data / f"shard-{shard}").code for shard in (1, 2)) == [0, 4]
+    assert command("compact", "--data", data / "shard-2").code == 0
+    with real_up(data) as up:
+        monkeypatch.setenv("SHERD_CONNECT", up.ready()["listen"])
+        assert [command("get", key).out.decode() for key in keys[1:]] == [key.upper() for key in keys[1:]]
+        assert command("get", keys[0]).code == 1
+        assert command("put", keys[0], "again").code == 0
         assert up.stop() == 0
 
 
