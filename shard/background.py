@@ -41,6 +41,10 @@ HANG_SECONDS = 120.0
 FORCED_MAX = 1000
 """Forced flushes and compactions that may wait at a time."""
 TICK_SECONDS = 0.5
+UNHELD_FILES_MAX = 100
+"""Files that may wait to be unlinked before results wait for that."""
+FREED_ENTRIES = 2000
+FREE_PAUSE_SECONDS = 0.002
 REST_SECONDS = 5.0
 """How long nothing must have been written before the store is tidied up: longer than the pauses of a busy client."""
 STOP_SECONDS = 2.0
@@ -226,8 +230,12 @@ class Background:
             self._results.put_nowait((job, outcome))
 
     async def _install_results(self) -> None:
-        """Put results in place, one after the other, until there is a None."""
-        while (found := await self._results.get()) is not None:
+        """Put results in place, one after the other, until there is a None; between them, remove what they left."""
+        while True:
+            while self._engine.unheld_files and (self._results.empty() or self._engine.unheld_files > UNHELD_FILES_MAX):
+                await self._loop.run_in_executor(self._thread, self._engine.unlink_one())
+            if (found := await self._results.get()) is None:
+                return
             job, outcome = found
             try:
                 if isinstance(outcome, Exception):
@@ -242,6 +250,12 @@ class Background:
             self.poke(self._is_at_rest())
             self._look_at_waiters()
             self._changed()
+            self._free_some()
+
+    def _free_some(self) -> None:
+        """Free flushed memtables a little at a time: all at once, requests would wait for it."""
+        if not self._stopped and self._engine.free_some(FREED_ENTRIES):
+            self._loop.call_later(FREE_PAUSE_SECONDS, self._free_some)
 
     async def _carry_out(self, steps: Steps[None]) -> None:
         """Run the disk work of ``steps`` in the thread, and what is between here."""

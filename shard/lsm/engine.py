@@ -23,7 +23,7 @@ from sherd.shard.lsm.scan import Page, PageRequest, count_page, scan_page
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.snapshot import Snapshot, sources_cursor
 from sherd.shard.lsm.status import status
-from sherd.shard.lsm.steps import Steps, refreshed, run_steps
+from sherd.shard.lsm.steps import DiskWork, Steps, refreshed, run_steps
 from sherd.shard.lsm.wal import Wal
 
 if cython.compiled:
@@ -110,11 +110,12 @@ class Engine(EngineCore):
     def snapshot(self) -> Snapshot:
         """The store as it is now, kept until the snapshot is closed. Raises as ``put`` does if it has to roll."""
         self.commit()
-        memtables: tuple[Memtable, ...] = self._frozen
         if len(self._active) > SNAPSHOT_COPY_KEYS:
             self.roll()
-            memtables = self._frozen
-        elif len(self._active):
+        memtables: tuple[Memtable, ...] = self._frozen
+        for memtable in memtables:
+            memtable.shared = True
+        if 0 < len(self._active) <= SNAPSHOT_COPY_KEYS:
             memtables = (self._active.copy(), *memtables)
         return Snapshot(memtables, self.installer, self.time)
 
@@ -155,9 +156,14 @@ class Engine(EngineCore):
     def install(self, job: Any, result: Any) -> None:
         """Put the files that ``job`` made in their place. StorePoisoned if that fails halfway."""
         run_steps(self.installing(job, result))
+        self.upkeep.flushed.clear()
+        self.installer.unlink_unheld()
 
     def installing(self, job: Any, result: Any) -> Steps[None]:
-        """``install`` in steps, for a caller whose loop must not wait for the disk: one at a time, to the end."""
+        """``install`` in steps, for a caller whose loop must not wait for the disk: one at a time, to the end.
+
+        What that leaves is the caller's to remove at leisure: ``unlink_one``, ``free_some``.
+        """
         if self._down is not None:
             raise self._refusal()
         try:
@@ -165,6 +171,23 @@ class Engine(EngineCore):
         except (OSError, StorePoisoned) as error:
             raise self._poison(error, "installing a job's files") from error
         self._refresh()
+
+    @property
+    def unheld_files(self) -> int:
+        """How many files wait for ``unlink_one``."""
+        return len(self.installer.unheld)
+
+    def unlink_one(self) -> DiskWork:
+        """Disk work, for any thread, that removes a file nobody holds any more. IndexError if there is none."""
+        name: str = self.installer.unheld.popleft()
+        return lambda: self.installer.discard([name])
+
+    def free_some(self, entries: int) -> bool:
+        """Free up to so many entries of memtables that have been flushed; whether some are left."""
+        flushed: list[Memtable] = self.upkeep.flushed
+        if flushed and not flushed[-1].forget(entries):
+            flushed.pop()
+        return bool(flushed)
 
     def job_failed(self, job: Any, error: Exception) -> None:
         """``job`` was not done; its temporaries are removed, its inputs kept, and it is tried again a little later."""
@@ -233,6 +256,7 @@ class Engine(EngineCore):
         finally:
             self._down = StoreClosed(f"{self.directory} is closed")
             self._active, self._frozen = Memtable(), ()
+            self.installer.unlink_unheld()
             if self.wal is not None:
                 self.wal.close()
             self.installer.close()

@@ -1,12 +1,13 @@
 """The directory as a whole: the MANIFEST, the version made of it, file numbers, and which files may go.
 
 The order of every change: new files get their names, the directory is fsynced, a MANIFEST that names them is made
-durable (its directory entry included), the new version is taken into use, and only then are files unlinked that neither
-it nor a pinned version holds. A crash in between leaves files that nothing names; recovery unlinks them.
+durable (its directory entry included), the new version is taken into use, and only then may files be unlinked that
+neither it nor a pinned version holds. A crash in between leaves files that nothing names; recovery unlinks them.
 """
 
 import errno
 import logging
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -29,7 +30,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 class Installer:
     """Owns what the MANIFEST says. ``version`` is the current one, pinned once for being so; ``damage`` is what reads
-    have met, of this version and of others.
+    have met, of this version and of others; ``unheld`` names files that may be unlinked at leisure, as a start after a
+    crash would.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class Installer:
         self._next_file = max(manifest.next_file, highest_number + 1)
         self._handles: dict[int, TableHandle] = {}
         self.manifest = manifest
+        self.unheld: deque[str] = deque()
         self.blocks = BlockCache(options.cache_bytes)
         self.damage = Damage()
         self.tables = TableCache(disk, directory, self.blocks, options.open_files_max)
@@ -125,9 +128,7 @@ class Installer:
             raise
         old, self.version = self.version, self._build(metas)
         self.version.pin()
-        unheld = self._let_go(old)
-        if unheld:
-            yield lambda: self.discard(unheld)
+        self.unheld.extend(self._let_go(old))
 
     def pin(self) -> Version:
         """The current version, whose files stay until it is released."""
@@ -148,8 +149,13 @@ class Installer:
         return names
 
     def drop_segments(self, numbers: Iterable[int]) -> None:
-        """Unlink log segments that the MANIFEST no longer needs."""
-        self.discard(segment_name(number) for number in numbers)
+        """Have log segments unlinked that the MANIFEST no longer needs."""
+        self.unheld.extend(segment_name(number) for number in numbers)
+
+    def unlink_unheld(self) -> None:
+        """Unlink all of ``unheld``."""
+        while self.unheld:
+            self.discard([self.unheld.popleft()])
 
     def discard(self, names: Iterable[str]) -> None:
         """Unlink files that nothing refers to. One that will not go is left for the next start."""

@@ -8,12 +8,14 @@ cdef class Memtable:
     cdef readonly Py_ssize_t tombstones
     cdef readonly unsigned long long first_lsn
     cdef readonly unsigned long long last_lsn
+    cdef public bint shared
     cdef list _runs
     cdef list _unsorted
 
     cpdef Entry find(self, bytes key)
     cpdef insert(self, bytes key, Entry entry)
     cpdef list cursors(self)
+    cpdef bint forget(self, Py_ssize_t count) except -1
     cdef _sort(self)
 
 

@@ -33,7 +33,10 @@ _ENTRY_BYTES = cython.declare(cython.Py_ssize_t, ENTRY_BYTES)
 
 @cython.cclass
 class Memtable:
-    """Entries by key. ``first_lsn`` and ``last_lsn`` are of the first and last operation taken (0 while empty)."""
+    """Entries by key. ``first_lsn`` and ``last_lsn`` are of the first and last operation taken (0 while empty).
+
+    ``shared``: a snapshot reads it too.
+    """
 
     def __init__(self) -> None:
         self.entries: dict[bytes, Entry] = {}
@@ -41,6 +44,7 @@ class Memtable:
         self.tombstones = 0
         self.first_lsn = 0
         self.last_lsn = 0
+        self.shared = False
         self._runs: list[list[bytes]] = []
         self._unsorted: list[bytes] = []
 
@@ -92,6 +96,24 @@ class Memtable:
             run = runs.pop() + run
             run.sort()
         runs.append(run)
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def forget(self, count: cython.Py_ssize_t) -> cython.bint:
+        """Free up to ``count`` entries of a memtable that nobody reads any more; whether some are left.
+
+        To free a large one at once takes so long that requests would notice.
+        """
+        entries: dict = self.entries  # type: ignore[type-arg]
+        keys: list = self._unsorted  # type: ignore[type-arg]
+        while count > 0 and entries:
+            count -= 1
+            entries.popitem()
+            if not keys and self._runs:
+                keys = self._unsorted = self._runs.pop()
+            if keys:
+                keys.pop()
+        return len(entries) > 0
 
     def copy(self) -> Memtable:
         """The same entries in a memtable of their own."""

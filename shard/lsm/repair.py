@@ -205,6 +205,7 @@ class Repair:
             )
             saved = [self._put_away(segment_name(number)) for number in segments[bad_from:]]
             installer.drop_segments(segments[:bad_from])
+            installer.unlink_unheld()
         for finding in damage:
             done = f"log ends at LSN {walk.last_lsn}; {len(saved)} segments moved to quarantine"
             self._done(finding.file, finding.message, done)

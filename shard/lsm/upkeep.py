@@ -88,6 +88,7 @@ class Upkeep:
         self.disk_full = False  # the last flush or preparation failed for want of room
         self._pending_bytes = 0
         self.waiting = waiting
+        self.flushed: list[Memtable] = []  # nobody reads them any more; to be freed at leisure
         self._measure()
 
     # -- choosing ----------------------------------------------------------------------------------------------------
@@ -278,8 +279,9 @@ class Upkeep:
             flushed_lsn=job.end_lsn,
             logged_ms=max(manifest.logged_ms, result.logged_ms),
         )
+        self.flushed.extend(frozen.memtable for frozen in self.waiting[:done] if not frozen.memtable.shared)
         del self.waiting[:done]
-        yield lambda: self._installer.drop_segments(job.segments)
+        self._installer.drop_segments(job.segments)
         self._counters.flushed(sum(table.bytes for table in added))
         self._measure()
 

@@ -102,3 +102,14 @@ def test_overwriting_does_not_add_up() -> None:
     assert once < 500
     memtable.insert(b"key", Entry(1000, KIND_DELETE, 0, None))
     assert memtable.memory_bytes == once - 100
+
+
+def test_forgetting_frees_bit_by_bit() -> None:
+    memtable = Memtable()
+    for number in range(100):
+        memtable.insert(b"k%03d" % number, Entry(number + 1, KIND_PUT, 0, b"v"))
+        if number % 30 == 0:
+            memtable.cursors()
+    assert [memtable.forget(40), len(memtable)] == [True, 60]
+    assert [memtable.forget(60), len(memtable)] == [False, 0]
+    assert memtable.forget(1) is False

@@ -7,6 +7,7 @@ from support.engine_run import open_engine, rows_of, run_jobs
 from sherd.common.clock import ManualClock
 from sherd.common.errors import StoreClosed
 from sherd.shard.lsm import engine as engine_module
+from sherd.shard.lsm.jobs import run_job
 from sherd.shard.lsm.scan import PageRequest
 
 pytestmark = pytest.mark.core
@@ -54,6 +55,33 @@ def test_a_large_memtable_is_frozen_rather_than_copied(monkeypatch: pytest.Monke
     assert entry is not None
     assert entry.value == b"\x01"
     snapshot.close()
+    engine.close()
+
+
+def test_what_an_install_leaves_is_removed_bit_by_bit_but_not_from_a_snapshot() -> None:
+    disk = CrashDisk()
+    engine = open_engine(disk)
+    for shared in (False, True):
+        for number in range(40):
+            engine.put(b"key%03d" % number, b"\x01")
+        engine.roll()
+        snapshot = engine.snapshot() if shared else None
+        engine.request_flush()
+        while (job := engine.next_job()) is not None:
+            for work in engine.installing(job, run_job(job, engine.directory, disk, engine.options)):
+                work()
+        assert engine.unheld_files > 0
+        assert engine.free_some(30) is not shared
+        assert engine.free_some(30) is False
+        if snapshot is not None:
+            assert snapshot.count(None, None) == 40
+            snapshot.close()
+        names = len(disk.listdir(engine.directory))
+        left = engine.unheld_files
+        while engine.unheld_files:
+            engine.unlink_one()()
+        assert len(disk.listdir(engine.directory)) == names - left
+    assert engine.count_page(None, None)[0] == 40
     engine.close()
 
 
