@@ -5,9 +5,7 @@ every shard waits for all of them; one that fails makes ``flush`` and ``compact`
 among its ``warnings`` and describes the rest.
 """
 
-import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgpack
 
@@ -18,6 +16,7 @@ from sherd.common.version import VERSION
 from sherd.proxy.asking import Ask
 from sherd.proxy.config import ProxyConfig
 from sherd.proxy.counting import Count
+from sherd.proxy.introduction import Introduction, all_proxies
 from sherd.proxy.params import decode_params, read_bytes, read_options
 from sherd.proxy.routes import Routes
 from sherd.proxy.scan import Scan
@@ -25,22 +24,18 @@ from sherd.proxy.scan_request import read_count, read_scan
 from sherd.proxy.session import Session
 from sherd.proxy.status import cluster_status
 
-if TYPE_CHECKING:
-    from sherd.proxy.listener import Listener
-
 COMPILED = type(Session.feed).__name__ != "function"
 FEATURES = ("meta", "if_version", "ttl", "sync", "cursor", "error_text")
 _ERROR_FORMS = {b"array": False, b"string": True}
 
 
 class Admin:
-    """The proxy's rarer methods. ``listener`` and ``address`` are set once there are such."""
+    """The proxy's rarer methods."""
 
-    def __init__(self, routes: Routes, config: ProxyConfig) -> None:
+    def __init__(self, routes: Routes, config: ProxyConfig, introduction: Introduction) -> None:
         self._routes = routes
         self._config = config
-        self.listener: Listener | None = None
-        self.address = ""
+        self._introduction = introduction
         self.calls: dict[bytes, Callable[[Session, bytes, bytes], None]] = {
             b"ping": self._ping,
             b"hello": self._hello,
@@ -117,11 +112,11 @@ class Admin:
 
         def tell(answers: dict[int, object], errors: dict[int, WireError]) -> None:
             status = cluster_status(self._routes.topology, answers, errors)
-            connections = len(self.listener.sessions) if self.listener is not None else 0
             status["version"] = VERSION
             status["compiled"] = COMPILED
             status["loop"] = loop_name()
-            status["proxies"] = [{"pid": os.getpid(), "address": self.address, "connections": connections}]
+            told = [answer for answer in answers.values() if isinstance(answer, dict)]
+            status["proxies"] = all_proxies(self._introduction.entry(), told)
             session.reply(msgid, msgpack.packb(status))
 
         Poll(self._routes, session, len(params), b"status", bounds.request_timeout_s, tell).begin()

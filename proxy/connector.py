@@ -20,6 +20,7 @@ from sherd.common.net.keepalive import keep_transport_alive
 from sherd.common.types import ShardId
 from sherd.common.wire.encode import request
 from sherd.common.wire.scanner import FramingError, Scanner
+from sherd.proxy.introduction import Introduction
 from sherd.proxy.link import Link, LinkBroken
 from sherd.proxy.routes import Routes
 
@@ -99,11 +100,18 @@ class LinkProtocol(asyncio.Protocol):
 class Connector:
     """Keeps one link open. ``run`` never ends by itself."""
 
-    def __init__(self, link: Link, routes: Routes, limits: Limits, name: str, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        link: Link,
+        routes: Routes,
+        limits: Limits,
+        introduction: Introduction,
+        monotonic: Callable[[], float],
+    ) -> None:
         self.link = link
         self._routes = routes
         self._limits = limits
-        self._name = name
+        self._introduction = introduction
         self._monotonic = monotonic
         self._protocol: LinkProtocol | None = None
         self._address = ""
@@ -161,9 +169,7 @@ class Connector:
     async def _greet(self, text: str) -> LinkProtocol:
         protocol = await connect(parse_address(text), lambda: LinkProtocol(self.link, self._limits, self._monotonic))
         try:
-            protocol.greet(
-                {"link": self._name, "layout": self._routes.topology.layout.counter, "purpose": self.link.purpose}
-            )
+            protocol.greet(self._introduction.hello(self._routes, self.link.purpose))
             answer = await protocol.greeted
             if not isinstance(answer, dict) or answer.get("shard") != self.link.shard:
                 raise ConnectionError(f"{text} is not shard {self.link.shard}: {answer!r}")

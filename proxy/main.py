@@ -20,6 +20,7 @@ from sherd.common.ready import announce_ready
 from sherd.proxy.admin import Admin
 from sherd.proxy.config import ProxyConfig
 from sherd.proxy.connector import Connector
+from sherd.proxy.introduction import Introduction
 from sherd.proxy.link import Link
 from sherd.proxy.listener import Listener
 from sherd.proxy.outlet import Turn
@@ -72,17 +73,17 @@ class Proxy:
         self._follower = TopologyFollower(RealDisk(), config.topology)
         turn = Turn(asyncio.get_running_loop().call_soon)
         self.routes = Routes(turn, self._follower.read(), config.bounds, config.limits.batch_frame_bytes_max)
-        self.admin = Admin(self.routes, config)
+        self._introduction = Introduction(config.name, lambda: len(self.listener.sessions), clock)
+        self.admin = Admin(self.routes, config, self._introduction)
         self.router = Router(self.routes, config.limits, clock.monotonic, self.admin.calls)
         self.listener = Listener(turn, self.router, config.limits, config.bounds, clock.monotonic)
-        self.admin.listener = self.listener
         self._connectors: dict[Link, Connector] = {}
 
     async def start(self) -> str:
         """Open links and listen; the address that clients reach it at. OSError if it can't listen there."""
         self.routes.now = self._clock.monotonic()
         address = await self.listener.start(parse_address(self._config.listen))
-        self.admin.address = str(address)
+        self._introduction.address = str(address)
         self._connect_links()
         self._spawn(self._tick())
         return str(address)
@@ -97,7 +98,7 @@ class Proxy:
     def _connect_links(self) -> None:
         for link in self.routes.links:
             if link not in self._connectors:
-                connector = Connector(link, self.routes, self._config.limits, self._config.name, self._clock.monotonic)
+                connector = Connector(link, self.routes, self._config.limits, self._introduction, self._clock.monotonic)
                 self._connectors[link] = connector
                 self._spawn(connector.run())
 
@@ -113,4 +114,5 @@ class Proxy:
             for connector in self._connectors.values():
                 connector.check(now)
             self.listener.check(now)
+            self._introduction.repeat(self.routes, now)
             await asyncio.sleep(TICK_BUSY_S if self.routes.busy else TICK_IDLE_S)

@@ -13,6 +13,7 @@ import msgpack
 from sherd.common.errors import BadRequest, TooLarge, UnknownMethod
 from sherd.common.limits import KIB, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
 from sherd.common.wire.encode import NIL, array_header, bin_header, uint
+from sherd.shard.linked_proxies import LinkedProxy
 
 if TYPE_CHECKING:
     from sherd.shard.lsm.entry import Entry
@@ -62,13 +63,19 @@ class ShardAdmin:
         self._reply(connection, msgid, msgpack.packb("pong"))
 
     def _hello(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        """``[{"link": name, "layout": counter, "purpose": "point" | "scan"}]``, each of them optional."""
+        """``[{"link": name, "layout": counter, "purpose": "point" | "scan", "proxy": {...}}]``, each of them optional.
+
+        May be sent again; ``proxy`` is a LinkedProxy, of which the latest counts.
+        """
         _check_count(arguments, 0, 1)
         peer = arguments[0] if arguments else {}
         if not isinstance(peer, dict):
             raise BadRequest("hello takes a map")
         names = (peer.get(b"link"), peer.get(b"purpose"))
         connection.peer = " ".join(name[:64].decode(errors="replace") for name in names if isinstance(name, bytes))
+        proxy, before = LinkedProxy.of_hello(peer.get(b"proxy")), connection.proxy
+        if proxy is not None and (before is None or proxy.told_ms >= before.told_ms):
+            connection.proxy = proxy
         service = connection.service
         announced = peer.get(b"layout")
         if isinstance(announced, int) and announced > service.token_map.layout.counter:

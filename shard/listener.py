@@ -13,6 +13,7 @@ from typing import cast
 
 from sherd.common.logs import event
 from sherd.common.net.keepalive import keep_transport_alive
+from sherd.shard.linked_proxies import LinkedProxy
 from sherd.shard.service import ServiceConnection, ShardService
 from sherd.shard.turn import Turn
 
@@ -129,6 +130,11 @@ class ShardProtocol(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._connections.discard(self)
+
+    @property
+    def proxy(self) -> LinkedProxy | None:
+        """What the peer says of the proxy it belongs to; None if it is none, or has not said."""
+        return self._core.proxy
 
     def stop_reading(self) -> None:
         """Take no further requests."""

@@ -23,6 +23,7 @@ cdef class ServiceConnection:
     cdef readonly ShardService service
     cdef readonly ReplySink sink
     cdef public str peer
+    cdef public object proxy
     cdef readonly bint stalled
     cdef readonly bint greeted
     cdef Py_ssize_t _owed_bytes_max

@@ -28,6 +28,7 @@ from sherd.common.limits import LINK_SLACK_BYTES, Limits
 from sherd.common.wire.encode import FALSE, NIL, TRUE, error_body
 from sherd.common.wire.scanner import FramingError
 from sherd.shard.admin import ShardAdmin, meta_value
+from sherd.shard.linked_proxies import LinkedProxy
 
 if cython.compiled:
     from cython.cimports.sherd.common.topology.token_map import TokenMap
@@ -98,13 +99,15 @@ class ServiceConnection:
     """One connection's frames in, replies out.
 
     ``stalled``: requests wait because too much is owed; call ``go_on`` once replies have left. ``greeted``: a whole
-    frame has come in. ``peer`` is the name the other side gave itself in ``hello``.
+    frame has come in. ``peer`` is the name the other side gave itself in ``hello``, ``proxy`` what it
+    says of the proxy it belongs to, None if it is none or has not said.
     """
 
     def __init__(self, service: ShardService, owed_bytes_max: int = OWED_BYTES_MAX) -> None:
         self.service = service
         self.sink = ReplySink()
         self.peer = ""
+        self.proxy: LinkedProxy | None = None
         self.stalled = self.greeted = False
         self._owed_bytes_max = owed_bytes_max
         self._scanner = Scanner(service.limits, False, LINK_SLACK_BYTES)

@@ -30,6 +30,7 @@ from sherd.common.version import VERSION
 from sherd.shard.admin import ShardAdmin
 from sherd.shard.background import Background
 from sherd.shard.config import ShardConfig
+from sherd.shard.linked_proxies import latest_of_each
 from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replies import ReplyGate
@@ -171,6 +172,7 @@ class Worker:
             "uptime_seconds": round(self._clock.monotonic() - self._started, 1),
             "janitor_pid": self._background.janitor_pid,
             "connections": len(self._connections),
+            "proxies": latest_of_each(connection.proxy for connection in self._connections),
             "layout": self._service.token_map.layout.counter,
             "loop": loop_name(),
         }

@@ -1,8 +1,10 @@
 """``sherd up`` with its real processes: data over restarts and crashes, settings, nobody left behind."""
 
+import contextlib
 import json
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -134,4 +136,33 @@ def test_the_topology_file_says_who_leads(tmp_path):
             assert client.topology() == topology
         leaders = {id_: state["leader"] for id_, state in topology["shards"].items()}
         assert leaders == {str(id_): shard["leader"]["address"] for id_, shard in shards_of(address).items()}
+        assert up.stop() == 0
+
+
+def test_the_status_lists_every_proxy_with_its_connections(tmp_path):
+    """They share one port, so whichever is asked has to know of the others."""
+    with real_up(tmp_path, shards=2, proxies=3) as up, contextlib.ExitStack() as stack:
+        address = up.ready()["listen"]
+        clients = [stack.enter_context(Client(address)) for _ in range(12)]
+
+        def until(condition):
+            """The proxies, once every client's proxy tells the same, and ``condition`` holds of it."""
+            deadline = time.monotonic() + 30
+            while True:
+                told = [sorted(tuple(proxy.items()) for proxy in client.status()["proxies"]) for client in clients]
+                found = [dict(proxy) for proxy in told[0]]
+                if all(one == told[0] for one in told) and condition(found):
+                    return found
+                assert time.monotonic() < deadline, told
+
+        proxies = until(lambda found: len(found) == 3 and sum(proxy["connections"] for proxy in found) == 12)
+        assert {proxy["address"] for proxy in proxies} == {address}
+        assert {proxy["pid"] for proxy in proxies} <= set(descendants(up.pid))
+        while len(clients) > 5:
+            clients.pop().close()
+        until(lambda found: len(found) == 3 and sum(proxy["connections"] for proxy in found) == 5)
+        killed = proxies[0]["pid"]
+        os.kill(killed, signal.SIGKILL)
+        after = until(lambda found: len(found) == 3 and killed not in {proxy["pid"] for proxy in found})
+        assert len({proxy["pid"] for proxy in after} & {proxy["pid"] for proxy in proxies}) == 2
         assert up.stop() == 0

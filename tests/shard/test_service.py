@@ -12,6 +12,7 @@ from support.shard_core import ShardCore, decode, shard_core
 from sherd.common.errors import Unavailable
 from sherd.common.limits import KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX, Limits
 from sherd.shard.admin import PARAMS_BYTES_MAX
+from sherd.shard.linked_proxies import LinkedProxy
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.service import ServiceConnection
 
@@ -449,6 +450,21 @@ def test_hello(core: ShardCore) -> None:
     core.call("hello", {"layout": 6, "link": 7})
     assert core.announced == [6]
     assert core.call("hello")["shard"] == 1
+
+
+def test_hello_again_tells_what_has_changed_of_a_proxy(core: ShardCore) -> None:
+    def greet(connections: int, told_ms: int) -> object:
+        about = {"pid": 7, "address": "127.0.0.1:7700", "connections": connections, "told_ms": told_ms}
+        core.call("hello", {"link": "proxy-1", "layout": 5, "purpose": "scan", "proxy": about})
+        return core.connection.proxy
+
+    core.call("hello", {"link": "proxy-1", "layout": 5, "purpose": "scan"})
+    assert core.connection.proxy is None
+    assert greet(3, 100) == LinkedProxy(7, "127.0.0.1:7700", 3, 100)
+    assert greet(4, 200) == LinkedProxy(7, "127.0.0.1:7700", 4, 200)
+    assert greet(1, 150) == LinkedProxy(7, "127.0.0.1:7700", 4, 200)  # it was held, and is late
+    core.call("hello", {"link": "proxy-1", "proxy": {"pid": 9}})
+    assert core.connection.proxy == LinkedProxy(7, "127.0.0.1:7700", 4, 200)
 
 
 def test_status_has_what_the_proxy_shows(core: ShardCore) -> None:

@@ -2,6 +2,7 @@
 
 import msgpack
 
+from sherd.common.clock import ManualClock
 from sherd.common.limits import Limits
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.topology.token_map import TokenMap
@@ -11,6 +12,7 @@ from sherd.common.wire.scanner import Scanner
 from sherd.proxy.admin import Admin
 from sherd.proxy.bounds import Bounds
 from sherd.proxy.config import ProxyConfig
+from sherd.proxy.introduction import Introduction
 from sherd.proxy.link import Link
 from sherd.proxy.outlet import Turn
 from sherd.proxy.router import Router
@@ -71,7 +73,11 @@ class Rig:
         states = {ShardId(n): ShardState(ShardId(n), Term(1), f"unix:/s{n}") for n in range(1, shards + 1)}
         self.topology = Topology(1, "test", make_layout(mode, shards), states)
         self.routes = Routes(self.turn, self.topology, self.bounds, self.limits.batch_frame_bytes_max)
-        self.admin = Admin(self.routes, ProxyConfig("127.0.0.1:0", "none", limits=self.limits, bounds=self.bounds))
+        self.clock = ManualClock()
+        self.connections = 1
+        self.introduction = Introduction("proxy-1", lambda: self.connections, self.clock)
+        config = ProxyConfig("127.0.0.1:0", "none", limits=self.limits, bounds=self.bounds)
+        self.admin = Admin(self.routes, config, self.introduction)
         self.router = Router(self.routes, self.limits, lambda: self.now, self.admin.calls)
         self.budget = Budget(self.bounds.total_bytes_max)
         self.shards = {n: DictShard(n, TokenMap(self.topology.layout)) for n in range(1, shards + 1)}
