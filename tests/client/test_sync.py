@@ -96,6 +96,7 @@ def test_an_interrupted_call_gives_its_connection_up(server: ScriptedServer) -> 
 
         class Interrupted:
             def recv(self, size: int) -> bytes:
+                assert hold.arrived.wait(5)  # else the next request might come first, and be the one that is held
                 raise Interrupt
 
             def __getattr__(self, name: str) -> object:
