@@ -279,6 +279,7 @@ def begin_gather(
     if len(parts) == 1:
         forward = begin_forward(session, scanner, key, deadline, batch)
         forward.keys = part.keys
+        gather._parts = []  # no cycle is left to the garbage collector
         routes.link_of(key).submit(forward, routes.now)
         return
     session.begin(gather.size)

@@ -23,6 +23,7 @@ cdef class Table:
     cpdef Entry get(self, bytes key, unsigned long long key_hash)
     cdef Block block(self, Py_ssize_t i, bint fill_cache)
     cdef Block _read_block(self, Py_ssize_t i)
+    cdef bytes _read_at(self, unsigned long long offset, unsigned long long stored_bytes, unsigned long long raw_bytes)
 
 
 @cython.final

@@ -33,6 +33,7 @@ else:
     from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT
 
 _HANDLE_BYTES = 16
+_RAW_BLOCK_BYTES_MAX = cython.declare(cython.ulonglong, RAW_BLOCK_BYTES_MAX)
 _LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 """Says nothing of the file: this process lacks descriptors or memory."""
 
@@ -120,17 +121,21 @@ class Table:
         except ValueError as error:
             raise Corruption(f"{place} is malformed: {error}") from error
         cursor = Cursor()
-        offset = TABLE_HEADER_BYTES
+        raw: cython.p_uchar = index.data
+        end: cython.ulonglong = footer.index.offset
+        offset: cython.ulonglong = TABLE_HEADER_BYTES
         i: cython.Py_ssize_t
         for i in range(index.count):
             index.show(i, cursor)
             if cursor.value_len != _HANDLE_BYTES or cursor.expiry_ms != 0:
                 raise Corruption(f"{place} has a malformed entry {i}")
-            handle = _handle(index, i)
-            if handle.offset != offset or handle.end > footer.index.offset:
+            at: cython.Py_ssize_t = index.value_start(i)
+            lies_well: cython.bint = load_u64(raw, at) == offset
+            offset += BLOCK_TRAILER_BYTES
+            offset += load_u32(raw, at + 8)
+            if not lies_well or offset > end:
                 raise Corruption(f"{place}: block {i} does not lie where it should")
-            offset = handle.end
-        if offset != footer.index.offset or index.count == 0 or index.count != self.properties.blocks:
+        if offset != end or index.count == 0 or index.count != self.properties.blocks:
             raise Corruption(f"{place} does not cover the blocks before it")
         return index
 
@@ -146,18 +151,22 @@ class Table:
 
     def _read(self, handle: Handle) -> bytes:
         """The decoded bytes of a stored block."""
-        if handle.raw_bytes > RAW_BLOCK_BYTES_MAX:
-            raise Corruption(f"{self.path}: the block at byte {handle.offset} asks for {handle.raw_bytes} bytes")
-        size = handle.stored_bytes + BLOCK_TRAILER_BYTES
+        return self._read_at(handle.offset, handle.stored_bytes, handle.raw_bytes)
+
+    @cython.cfunc
+    def _read_at(self, offset: cython.ulonglong, stored_bytes: cython.ulonglong, raw_bytes: cython.ulonglong) -> bytes:
+        if raw_bytes > _RAW_BLOCK_BYTES_MAX:
+            raise Corruption(f"{self.path}: the block at byte {offset} asks for {raw_bytes} bytes")
+        size: cython.Py_ssize_t = stored_bytes + BLOCK_TRAILER_BYTES
         try:
-            data = self._open_file().pread(size, handle.offset)
+            data: bytes = self._open_file().pread(size, offset)
         except StoreCorrupt as error:  # it was there when it was opened first
-            raise Corruption(f"{self.path}: the block at byte {handle.offset} is gone: {error}") from error
+            raise Corruption(f"{self.path}: the block at byte {offset} is gone: {error}") from error
         except OSError as error:
-            raise _unreadable(self.path, f"the block at byte {handle.offset}", error) from error
+            raise _unreadable(self.path, f"the block at byte {offset}", error) from error
         if len(data) != size:
-            raise Corruption(f"{self.path} ends within the block at byte {handle.offset}")
-        raw: bytes = self._cache.decoder.decode(data, handle.raw_bytes, self._salt, handle.offset, self.path)
+            raise Corruption(f"{self.path} ends within the block at byte {offset}")
+        raw: bytes = self._cache.decoder.decode(data, raw_bytes, self._salt, offset, self.path)
         return raw
 
     @cython.ccall
@@ -190,13 +199,15 @@ class Table:
 
     @cython.cfunc
     def _read_block(self, i: cython.Py_ssize_t) -> Block:
-        handle = _handle(self._index, i)
+        at: cython.Py_ssize_t = self._index.value_start(i)
+        raw: cython.p_uchar = self._index.data
+        offset: cython.ulonglong = load_u64(raw, at)
         try:
-            block = Block(self._read(handle))
+            block = Block(self._read_at(offset, load_u32(raw, at + 8), load_u32(raw, at + 12)))
         except ValueError as error:
-            raise Corruption(f"{self.path}: the block at byte {handle.offset} is malformed: {error}") from error
+            raise Corruption(f"{self.path}: the block at byte {offset} is malformed: {error}") from error
         if block.count == 0:
-            raise Corruption(f"{self.path}: the block at byte {handle.offset} is empty")
+            raise Corruption(f"{self.path}: the block at byte {offset} is empty")
         return block
 
     def cursor(self, fill_cache: bool = True) -> TableCursor:
@@ -209,17 +220,18 @@ class Table:
         Corruption at the first thing that is wrong.
         """
         footer = self._read_footer(self._open_file())
-        index = self._read_index(footer)
+        index: Block = self._read_index(footer)
         properties = self._read_properties(footer)
         key_filter = self._read_filter(footer)
         cursor = Cursor()
         before = Cursor()
         entries = tombstones = imports = expiring = 0
+        raw: cython.p_uchar = index.data
         i: cython.Py_ssize_t
         j: cython.Py_ssize_t
         for i in range(index.count):
             block = self._read_block(i)
-            place = f"{self.path}: the block at byte {_handle(index, i).offset}"
+            place = f"{self.path}: the block at byte {load_u64(raw, index.value_start(i))}"
             for j in range(block.count):
                 block.show(j, cursor)
                 if entries and compare_keys(cursor.key, before.key) <= 0:
@@ -264,14 +276,6 @@ def _unreadable(path: str, place: str, error: OSError) -> WireError:
     if error.errno in _LACKING:
         return Unavailable(f"{path}: {place} cannot be read for now: {error.strerror}")
     return Corruption(f"{path}: {place} cannot be read: [Errno {error.errno}] {error.strerror}")
-
-
-@cython.cfunc
-def _handle(index: Block, i: cython.Py_ssize_t) -> Handle:
-    """Where data block ``i`` lies."""
-    at: cython.Py_ssize_t = index.value_start(i)
-    raw: cython.p_uchar = index.data
-    return Handle(load_u64(raw, at), load_u32(raw, at + 8), load_u32(raw, at + 12))
 
 
 @cython.final

@@ -4,10 +4,11 @@ Random writes, then random reads, of many times what memtable and cache hold. Th
 memtables + 2 % of the data + 64 MiB. SHERD_LARGE_MB sets the size (2048 by `make soak`).
 """
 
+import json
 import os
 import random
-import threading
-import time
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,45 +23,8 @@ VALUE_BYTES = 1000
 BATCH_KEYS = 200
 TOTAL_BYTES = int(os.environ.get("SHERD_LARGE_MB", "96")) * MIB
 READ_STALL_MS_MAX = 100.0
-SAMPLE_SECONDS = 0.05
-
-
-def resident_bytes(pid: int) -> int:
-    """VmRSS of a process: what it has in memory now."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"process {pid} has no VmRSS")
-
-
-class Watch(threading.Thread):
-    """Samples a process's memory, and times a read of one key through a client of its own, until stopped."""
-
-    def __init__(self, address: str, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._address = address
-        self._pid = pid
-        self._halt = threading.Event()
-        self.resident_bytes_max = 0
-        self.reads_ms: list[float] = []
-        self.failure: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            with Client(self._address) as db:
-                while not self._halt.wait(SAMPLE_SECONDS):
-                    self.resident_bytes_max = max(self.resident_bytes_max, resident_bytes(self._pid))
-                    started = time.perf_counter()
-                    db.get(f"k{random.randrange(1000):012}")
-                    self.reads_ms.append((time.perf_counter() - started) * 1000)
-        except Exception as error:  # noqa: BLE001  a thread's edge: the test raises it
-            self.failure = error
-
-    def finish(self) -> None:
-        self._halt.set()
-        self.join(30)
-        if self.failure is not None:
-            raise self.failure
+SAMPLE_SECONDS = 0.01
+WATCH = Path(__file__).parent.parent / "support" / "read_watch.py"
 
 
 def value_of(number: int) -> bytes:
@@ -89,21 +53,21 @@ def test_memory_stays_bounded_and_reads_are_not_held_up(tmp_path: Path) -> None:
     settings = {"engine.memtable_bytes": MEMTABLE_BYTES, "engine.cache_bytes": CACHE_BYTES}
     with Cluster(shards=1, data=tmp_path / "data", settings=settings) as cluster, cluster.client(timeout=30.0) as db:
         pid = db.status()["shards"][0]["leader"]["pid"]
-        watch = Watch(cluster.address, pid)
-        watch.start()
-        rng.shuffle(numbers)
-        write_all(db, numbers)
-        rng.shuffle(numbers)
-        read_all(db, numbers)
-        watch.finish()
+        command = [sys.executable, str(WATCH), cluster.address, str(pid), str(SAMPLE_SECONDS)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as watch:
+            rng.shuffle(numbers)
+            write_all(db, numbers)
+            rng.shuffle(numbers)
+            read_all(db, numbers)
+            seen = json.loads(watch.communicate()[0])
         status = db.status()["shards"][0]
     bound = CACHE_BYTES + 3 * MEMTABLE_BYTES + TOTAL_BYTES // 50 + 64 * MIB
-    slowest = sorted(watch.reads_ms)[-5:]
+    resident, reads_ms = seen["resident_bytes_max"], sorted(seen["reads_ms"])
     print(
-        f"data {TOTAL_BYTES // MIB} MiB, resident at most {watch.resident_bytes_max // MIB} MiB of {bound // MIB} MiB, "
-        f"{len(watch.reads_ms)} timed reads, slowest {slowest} ms, tables {status['tables']}, "
-        f"write amplification {status['write_amplification']}"
+        f"data {TOTAL_BYTES // MIB} MiB, resident at most {resident // MIB} MiB of {bound // MIB} MiB, "
+        f"{len(reads_ms)} timed reads, slowest {[round(read) for read in reads_ms[-5:]]} ms, "
+        f"tables {status['tables']}, write amplification {status['write_amplification']}"
     )
-    assert watch.resident_bytes_max <= bound
-    assert len(watch.reads_ms) > 20
-    assert slowest[-1] < READ_STALL_MS_MAX
+    assert resident <= bound
+    assert len(reads_ms) > 20
+    assert reads_ms[-1] < READ_STALL_MS_MAX
