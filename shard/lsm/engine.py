@@ -19,7 +19,7 @@ from sherd.common.errors import Corruption, StoreClosed, StoreFull, StorePoisone
 from sherd.shard.lsm.opening import open_directory
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.pressure import Pressure
-from sherd.shard.lsm.scan import Page, PageRequest, count_page, scan_page
+from sherd.shard.lsm.scan import ColumnPage, Page, PageRequest, count_page, scan_columns, scan_page
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.snapshot import Snapshot, sources_cursor
 from sherd.shard.lsm.status import status
@@ -87,6 +87,16 @@ class Engine(EngineCore):
         request = PageRequest(start, end, reverse, limit, bytes_max, keys_only, meta, examine_max)
         try:
             return scan_page(self.cursor(), request, self.time.now_ms())
+        except Corruption as error:
+            self.installer.damage.met(error)
+            raise
+
+    def scan_columns(self, request: PageRequest) -> ColumnPage:
+        """As ``scan_page``, for a reader in this process."""
+        if self._down is not None:
+            raise self._refusal()
+        try:
+            return scan_columns(self.cursor(), request, self.time.now_ms())
         except Corruption as error:
             self.installer.damage.met(error)
             raise

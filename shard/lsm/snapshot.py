@@ -17,7 +17,7 @@ from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.level_cursor import LevelCursor
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.merge import MergeCursor
-from sherd.shard.lsm.scan import Page, PageRequest, count_page, scan_page
+from sherd.shard.lsm.scan import ColumnPage, Page, PageRequest, count_page, scan_columns, scan_page
 from sherd.shard.lsm.table_cache import TableHandle
 from sherd.shard.lsm.version import Version
 
@@ -79,6 +79,11 @@ class Snapshot:
         """A page of the live entries; see ``scan.Page``."""
         with self._damage_told():
             return scan_page(self.cursor(), request, self.time_ms)
+
+    def scan_columns(self, request: PageRequest) -> ColumnPage:
+        """The same page for a reader in this process."""
+        with self._damage_told():
+            return scan_columns(self.cursor(), request, self.time_ms)
 
     def count(self, start: bytes | None, end: bytes | None) -> int:
         """The live keys of a range."""

@@ -33,6 +33,7 @@ from sherd.common.types import Versioned
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.options import DEFAULTS, EngineOptions
+from sherd.shard.lsm.scan import ColumnPage, PageRequest
 from sherd.shard.lsm.store_codec import BatchOp, StoreCodec, check_version, expiry_ms, whole
 from sherd.shard.lsm.store_pages import RowReader, StoreSnapshot
 from sherd.shard.lsm.store_timer import SyncTimer
@@ -247,10 +248,10 @@ class Store:
         reader = RowReader(self._codec, self._page)
         return reader.rows(low, high, reverse, limit, keys_only, page_bytes)
 
-    def _page(self, *arguments: Any) -> Any:
+    def _page(self, request: PageRequest) -> ColumnPage:
         with self._lock:
             self._check_process()
-            return self._engine.scan_page(*arguments)
+            return self._engine.scan_columns(request)
 
     def count(self, start: Key | None = None, end: Key | None = None, *, prefix: Key | None = None) -> int:
         """The number of live keys in a range, given as for ``scan``."""

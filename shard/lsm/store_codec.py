@@ -4,7 +4,7 @@ What is accepted and how it comes back is the same as for the clients (``common/
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgpack
@@ -81,14 +81,26 @@ class StoreCodec:
         """A stored value as the caller gets it."""
         return self._codec.read_value(msgpack.unpackb(data, **_UNPACK))
 
-    def read_row(self, row: Any) -> tuple[Any, Any]:
-        """A row ``[key, value]`` of a page."""
-        key, value = msgpack.unpackb(row, **_UNPACK)
-        return self._codec.read_key(key), self._codec.read_value(value)
+    def read_keys(self, keys: list[bytes]) -> Iterable[Any]:
+        """The keys of a page."""
+        return keys if self._codec.keys_are_bytes else map(self._codec.read_key, keys)
 
-    def read_key_row(self, row: Any) -> Any:
-        """A row of a page of keys."""
-        return self._codec.read_key(msgpack.unpackb(row))
+    def read_values(self, values: bytes) -> Iterable[Any]:
+        """The values of a page, which come as one array.
+
+        If there is one among them that Python has no object for, those before it are still to be had.
+        """
+        try:
+            found: list[Any] = msgpack.unpackb(values, **_UNPACK)
+        except (ValueError, TypeError):
+            return self._read_one_by_one(values)
+        return found if self._codec.values_are_plain else map(self._codec.read_value, found)
+
+    def _read_one_by_one(self, values: bytes) -> Iterator[Any]:
+        unpacker = msgpack.Unpacker(max_buffer_size=len(values), **_UNPACK)
+        unpacker.feed(values)
+        for _ in range(unpacker.read_array_header()):
+            yield self._codec.read_value(unpacker.unpack())
 
     def bounds(self, start: Key | None, end: Key | None, prefix: Key | None) -> tuple[bytes | None, bytes | None]:
         """The range that is within all three; None is open."""

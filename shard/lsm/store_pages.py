@@ -1,13 +1,15 @@
-"""Reading a Store's ranges: pages of rows decoded one by one, off the live store or off a snapshot."""
+"""Reading a Store's ranges: pages, each decoded in one go, off the live store or off a snapshot."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
 from typing import Any, Self
 
 from sherd.common.codec import Key
 from sherd.common.limits import PAGE_BYTES_DEFAULT
 from sherd.common.types import Versioned
-from sherd.shard.lsm.scan import Page, PageRequest
+from sherd.shard.lsm.scan import ColumnPage, PageRequest
 from sherd.shard.lsm.snapshot import Snapshot
 from sherd.shard.lsm.store_codec import StoreCodec, whole
 
@@ -15,9 +17,9 @@ _EVERYTHING = 1 << 60
 
 
 class RowReader:
-    """Turns pages into rows. ``page`` takes the arguments of ``Engine.scan_page``."""
+    """Turns pages into rows. Reading a row that is already there runs no Python code of ours."""
 
-    def __init__(self, codec: StoreCodec, page: Callable[..., Page]) -> None:
+    def __init__(self, codec: StoreCodec, page: Callable[[PageRequest], ColumnPage]) -> None:
         self._codec = codec
         self._page = page
 
@@ -25,23 +27,23 @@ class RowReader:
         self, low: bytes | None, high: bytes | None, reverse: bool, limit: int | None, keys_only: bool, page_bytes: int
     ) -> Iterator[Any]:
         """(key, value) pairs, or keys, in the order asked."""
-        left = _EVERYTHING if limit is None else limit
-        read = self._codec.read_key_row if keys_only else self._codec.read_row
-        while left > 0:
-            page = self._page(low, high, reverse, min(left, _EVERYTHING), page_bytes, keys_only, False)
-            data = memoryview(page.rows)
-            at = 0
-            while at < len(data):
-                end = at + 4 + int.from_bytes(data[at : at + 4], "little")
-                yield read(data[at + 4 : end])
-                at = end
-            left -= page.count
+        left = _EVERYTHING if limit is None else min(limit, _EVERYTHING)
+        first = PageRequest(low, high, reverse, left, page_bytes, keys_only, False, _EVERYTHING)
+        return chain.from_iterable(self._pages(first))
+
+    def _pages(self, request: PageRequest) -> Iterator[Iterable[Any]]:
+        codec = self._codec
+        while request.limit > 0:
+            page = self._page(request)
+            keys = codec.read_keys(page.keys)
+            yield keys if request.keys_only else zip(keys, codec.read_values(page.values), strict=True)
             if page.resume is None:
                 return
-            if reverse:
-                high = page.resume
+            left = request.limit - len(page.keys)
+            if request.reverse:
+                request = replace(request, end=page.resume, limit=left)
             else:
-                low = page.resume
+                request = replace(request, start=page.resume, limit=left)
 
 
 class StoreSnapshot:
@@ -79,19 +81,9 @@ class StoreSnapshot:
         limit = None if limit is None else whole("limit", limit, 1)
         return RowReader(self._codec, self._page).rows(low, high, reverse, limit, keys_only, page_bytes)
 
-    def _page(
-        self,
-        low: bytes | None,
-        high: bytes | None,
-        reverse: bool,
-        limit: int,
-        page_bytes: int,
-        keys_only: bool,
-        meta: bool,
-    ) -> Page:
-        request = PageRequest(low, high, reverse, limit, page_bytes, keys_only, meta, _EVERYTHING)
+    def _page(self, request: PageRequest) -> ColumnPage:
         with self._lock:
-            return self._snapshot.scan_page(request)
+            return self._snapshot.scan_columns(request)
 
     def count(self, start: Key | None = None, end: Key | None = None, *, prefix: Key | None = None) -> int:
         """The number of live keys in a range then."""
