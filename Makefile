@@ -6,13 +6,14 @@ JOBS ?= 2
 INPUTS ?= 1000000
 KILLS ?= 1000
 LARGE_MB ?= 2048
+SECONDS ?= 600
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help up test lint typecheck bench soak clean ext
+.PHONY: help up test lint typecheck bench bench-steady soak clean ext
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
 up: ext  ## install into .venv and run a cluster here; ARGS="--shards 2 ..." are options of `sherd up`
 	@exec $(BIN)/sherd up $(ARGS)
@@ -28,6 +29,9 @@ typecheck: $(INSTALLED)  ## mypy --strict
 
 bench: ext  ## the load generator; ARGS="--workload a ..." are options of `sherd bench`
 	@$(BIN)/sherd bench $(ARGS)
+
+bench-steady: ext  ## random writes at 70 % of the sustained rate for SECONDS=600: p99.9 and gaps
+	@$(BIN)/python loadtest/steady.py --seconds $(SECONDS)
 
 soak: ext  ## long runs: fuzz INPUTS=1000000 of each decoder, KILLS=1000 of a whole cluster, LARGE_MB=2048 in one shard
 	SHERD_SOAK=1 SHERD_SOAK_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m soak -q tests
