@@ -55,7 +55,9 @@ def main() -> int:
             highest = sustained(cluster.address, given.warm_up)
             offered = given.share * highest
             print(f"sustained {highest:,.0f} sets/s; offering {offered:,.0f}/s for {given.seconds:.0f} s", flush=True)
-            report = bench(cluster.address, "--rate", str(int(offered)), "--seconds", str(given.seconds))
+            report = bench(
+                cluster.address, "--rate", str(int(offered)), "--pipeline", "64", "--seconds", str(given.seconds)
+            )
             shards = db.status()["shards"]
     print(
         f"answered {report['per_second']:,.0f}/s  p50 {report['p50_us'] / 1000:.2f} ms  "
