@@ -49,11 +49,13 @@ def open_socket(address: Address, seconds: float) -> socket.socket:
 class Stream:
     """A blocking connection. ``deadline`` is always on ``time.monotonic``; ``math.inf`` is none."""
 
-    __slots__ = ("_poll", "_protocol", "_seconds", "_sock", "address")
+    __slots__ = ("_buffer", "_poll", "_protocol", "_seconds", "_sock", "_view", "address")
 
     def __init__(self, address: Address, sock: socket.socket) -> None:
         self.address = address
         self._sock = sock
+        self._buffer = bytearray(_RECEIVE_BYTES)  # kept: a fresh one for each reply costs more than the reply
+        self._view = memoryview(self._buffer)
         self._protocol: ClientProtocol[int] = ClientProtocol()
         self._poll = select.poll()
         self._poll.register(sock.fileno(), select.POLLIN)
@@ -146,14 +148,14 @@ class Stream:
     def _receive(self, deadline: float) -> bytes:
         try:
             self._set_deadline(deadline)
-            data = self._sock.recv(_RECEIVE_BYTES)
+            size = self._sock.recv_into(self._buffer)
         except TimeoutError:
             raise Timeout(f"no reply from {self.address} in time; the outcome is unknown") from None
         except OSError as error:
             raise ConnectionLost(f"the connection to {self.address} broke: {error}") from error
-        if not data:
+        if not size:
             raise ConnectionLost(f"{self.address} closed the connection")
-        return data
+        return bytes(self._view[:size])
 
     def _set_deadline(self, deadline: float) -> None:
         """Have the socket time out at the deadline; a difference of milliseconds is not worth a system call."""
