@@ -95,7 +95,7 @@ def test_an_interrupted_call_gives_its_connection_up(server: ScriptedServer) -> 
         real = stream._sock
 
         class Interrupted:
-            def recv(self, size: int) -> bytes:
+            def recv_into(self, buffer: bytearray) -> int:
                 assert hold.arrived.wait(5)  # else the next request might come first, and be the one that is held
                 raise Interrupt
 
