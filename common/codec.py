@@ -84,16 +84,6 @@ class Codec:
         """A bound of a range, or a prefix: a key that may be empty, which is the same as none."""
         return self.key(bound) if bound is not None and len(bound) else None
 
-    @property
-    def keys_are_bytes(self) -> bool:
-        """Whether ``read_key`` returns what it is given."""
-        return self._key_encoding is None
-
-    @property
-    def values_are_plain(self) -> bool:
-        """Whether ``read_value`` returns what it is given."""
-        return self._encoder is None
-
     def value(self, value: Value) -> Any:
         """What is packed for the value; BadRequest for None, which the store keeps for "no such key"."""
         if value is None:

@@ -34,6 +34,8 @@ def plan_batch(
     A put answers its version, a delete whether the key existed; a delete of what holds no value is not staged. Conflict
     names the operation by ``index``.
     """
+    if not _looks_back(ops):
+        return list(range(next_lsn, next_lsn + len(ops))), ops
     answers: list = []  # type: ignore[type-arg]
     kept: list = []  # type: ignore[type-arg]
     pending: dict = {}  # type: ignore[type-arg]  # key -> (its live version or 0, whether anything but a tombstone is stored)
@@ -65,6 +67,16 @@ def plan_batch(
         pending[key] = (next_lsn if op[3] == 0 or op[3] > now_ms else 0, True)
         next_lsn += 1
     return answers, kept
+
+
+@cython.cfunc
+def _looks_back(ops: list) -> cython.bint:  # type: ignore[type-arg]
+    """Whether anything depends on what is stored; puts without conditions do not."""
+    op: tuple  # type: ignore[type-arg]
+    for op in ops:  # noqa: SIM110 - a generator would cost as much as what is asked
+        if op[0] == KIND_DELETE or op[4] != ANY_VERSION:
+            return True
+    return False
 
 
 @cython.cfunc

@@ -132,11 +132,6 @@ class Engine(EngineCore):
     # -- background work ---------------------------------------------------------------------------------------------
 
     @property
-    def segment(self) -> int:
-        """Number of the log segment being written, 0 if read only; when it changes, jobs are due."""
-        return self.wal.number if self.wal is not None else 0
-
-    @property
     def frozen_memtables(self) -> int:
         """How many memtables wait for their flush."""
         return len(self.upkeep.waiting)

@@ -54,7 +54,8 @@ log = logging.getLogger("lsm")
 class EngineCore:
     """``last_lsn`` is the last LSN given out, ``written_lsn`` the last in the log, ``synced_lsn`` the last on stable
     storage. ``seen_lsn`` is set by every find, get, conditional write and delete: the LSN of the entry it saw if that
-    may not be durable yet, else 0. Keys and values are bytes; limits on them are the caller's business.
+    may not be durable yet, else 0. ``segment`` is the number of the log segment being written, 0 if read only; when it
+    changes, jobs are due. Keys and values are bytes; limits on them are the caller's business.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class EngineCore:
         self._builder = RecordBuilder(self.last_lsn + 1)
         self._room = self.wal.room if self.wal is not None else 0
         self._salt = self.wal.salt if self.wal is not None else 0
+        self.segment = self.wal.number if self.wal is not None else 0
         self._memtable_bytes_max = options.memtable_bytes
         self.upkeep = Upkeep(
             options,
@@ -253,6 +255,7 @@ class EngineCore:
         self.wal.roll()
         self._room = self.wal.room
         self._salt = self.wal.salt
+        self.segment = self.wal.number
         self._refresh()
 
     @cython.ccall

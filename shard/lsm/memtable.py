@@ -60,8 +60,8 @@ class Memtable:
     def insert(self, key: bytes, entry: Entry) -> None:
         """Take an entry, which must be newer than the one its key has."""
         entries: dict = self.entries  # type: ignore[type-arg]
-        old: Entry | None = entries.get(key)
-        if old is None:
+        old: Entry = entries.setdefault(key, entry)
+        if old is entry:
             self._unsorted.append(key)
             self.memory_bytes += _ENTRY_BYTES + len(key)
         else:
@@ -69,7 +69,7 @@ class Memtable:
                 self.memory_bytes -= len(old.value)
             if old.kind == KIND_DELETE:
                 self.tombstones -= 1
-        entries[key] = entry
+            entries[key] = entry
         if entry.value is not None:
             self.memory_bytes += len(entry.value)
         if entry.kind == KIND_DELETE:

@@ -17,33 +17,28 @@ writes; a ``Store`` has nobody to do that, so once writes end, dead entries keep
 """
 
 import os
-import threading
-import weakref
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
 from sherd.common.clock import Clock, SystemClock
 from sherd.common.codec import Encoder, Key
 from sherd.common.disk import Disk, RealDisk
-from sherd.common.errors import Overloaded, SherdError, StoreClosed, StoreError
+from sherd.common.errors import Overloaded, SherdError, StoreError
 from sherd.common.limits import PAGE_BYTES_DEFAULT, Limits
-from sherd.common.types import Versioned
 from sherd.shard.lsm.engine import Engine
-from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.options import DEFAULTS, EngineOptions
 from sherd.shard.lsm.scan import ColumnPage, PageRequest
-from sherd.shard.lsm.store_codec import BatchOp, StoreCodec, check_version, expiry_ms, whole
+from sherd.shard.lsm.store_codec import StoreCodec, whole
+from sherd.shard.lsm.store_core import StoreCore
 from sherd.shard.lsm.store_pages import RowReader, StoreSnapshot
-from sherd.shard.lsm.store_timer import SyncTimer
 from sherd.shard.lsm.store_work import InlineWork, JanitorWork
 from sherd.shard.lsm.verify import VerifyReport, verify_open
 
 _UNFLUSHED_SEGMENTS_MAX = 4  # found at opening, before they are flushed; below, opening stays instant
 
 
-class Store:
+class Store(StoreCore):
     """Made by ``Store.open``.
 
     Keys are ``str`` or bytes, 1 byte to 4 KiB, and come back as ``bytes``, or decoded by ``key_encoding``. Values are
@@ -52,23 +47,6 @@ class Store:
     StoreFull when the disk has no room for a write (reads go on), StorePoisoned after a failed write or fsync,
     StoreClosed after ``close``.
     """
-
-    def __init__(
-        self, engine: Engine, work: InlineWork | JanitorWork, codec: StoreCodec, clock: Clock, read_only: bool
-    ) -> None:
-        self._engine = engine
-        self._work = work
-        self._codec = codec
-        self._clock = clock
-        self._policy = engine.options.fsync_policy
-        self._read_only = read_only
-        self._lock = threading.RLock()
-        self._pid = os.getpid()
-        self._segment = engine.segment
-        self._synced_at = clock.monotonic()
-        self._timer: SyncTimer | None = None
-        if self._policy.mode == "interval" and isinstance(clock, SystemClock) and not read_only:
-            self._timer = SyncTimer(self._policy.interval_seconds, partial(_timed_sync, weakref.ref(self)))
 
     @classmethod
     def open(
@@ -144,85 +122,6 @@ class Store:
         with self._lock:
             self._work.close()
             self._engine.close()
-
-    # -- keys and values ---------------------------------------------------------------------------------------------
-
-    def get(self, key: Key, default: Any = None, *, meta: bool = False) -> Any:
-        """The key's value, or ``default`` if it has none. With ``meta`` a ``Versioned``."""
-        data = self._codec.key(key)
-        with self._lock:
-            self._check_process()
-            entry = self._engine.get(data)
-        return default if entry is None else self._read(entry, meta)
-
-    def put(
-        self, key: Key, value: Any, *, ttl: float | None = None, if_version: int | None = None, sync: bool = False
-    ) -> int:
-        """Set the key's value and return its version.
-
-        ``ttl``: seconds until it expires. ``if_version``: only if this is the present version (0: only if there is
-        none), else Conflict. ``sync``: return when it is on stable storage, whatever the policy.
-        """
-        data, condition = self._codec.key(key), check_version(if_version)
-        with self._lock:
-            self._begin_write()
-            encoded = self._codec.value(value)
-            expiry = expiry_ms(ttl, self._engine.now_ms()) if ttl is not None else 0
-            try:
-                version = self._engine.put(data, encoded, expiry, condition)
-            except Overloaded:
-                self._wait_for_work()
-                version = self._engine.put(data, encoded, expiry, condition)
-            self._end_write(sync)
-        return version
-
-    def delete(self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool = False) -> Any:
-        """Remove the key. True if it was there, False if not; with ``return_value`` the old value in place of True."""
-        data, condition = self._codec.key(key), check_version(if_version)
-        with self._lock:
-            self._begin_write()
-            try:
-                old = self._engine.delete(data, condition)
-            except Overloaded:
-                self._wait_for_work()
-                old = self._engine.delete(data, condition)
-            self._end_write(sync)
-        if old is None:
-            return False
-        return self._read(old, False) if return_value else True
-
-    def mget(self, keys: Iterable[Key], *, meta: bool = False) -> list[Any]:
-        """The values of several keys in the order asked, at one point in time; None for those that have none."""
-        wanted = self._codec.keys(keys)
-        with self._lock:
-            self._check_process()
-            entries = [self._engine.get(key) for key in wanted]
-        return [None if entry is None else self._read(entry, meta) for entry in entries]
-
-    def batch(self, ops: Iterable[BatchOp], *, sync: bool = False) -> list[int | bool]:
-        """Several puts and deletes, which take effect together or not at all, also in a crash.
-
-        An operation is ``("put", key, value[, {"ttl": seconds, "if_version": n}])`` or ``("delete", key[,
-        {"if_version": n}])``; it sees those before it. The result has a version for each put and a bool for each
-        delete.
-        """
-        with self._lock:
-            self._begin_write()
-            encoded = self._codec.batch(ops, self._engine.now_ms())
-            try:
-                answers = self._engine.batch(encoded)
-            except Overloaded:
-                self._wait_for_work()
-                answers = self._engine.batch(encoded)
-            self._end_write(sync)
-        return answers
-
-    def _read(self, entry: Entry, meta: bool) -> Any:
-        value = self._codec.read_value(entry.value or b"")
-        if not meta:
-            return value
-        left = (entry.expiry_ms - self._engine.now_ms()) / 1000 if entry.expiry_ms else None
-        return Versioned(value, entry.lsn, None if left is None else max(left, 0.0))
 
     # -- ranges ------------------------------------------------------------------------------------------------------
 
@@ -319,45 +218,6 @@ class Store:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _check_process(self) -> None:
-        if self._pid != os.getpid():
-            raise StoreClosed("this store belongs to the process that opened it; a fork's child opens its own")
-
-    def _begin_write(self) -> None:
-        self._check_process()
-        if isinstance(self._work, JanitorWork):
-            self._work.advance()
-
-    def _end_write(self, sync: bool) -> None:
-        """Put the write into the log, fsync as the policy says, and do the background work it made due."""
-        engine = self._engine
-        engine.commit()
-        policy = self._policy
-        if (
-            sync
-            or policy.mode == "always"
-            or (policy.mode == "ops" and engine.last_lsn - engine.synced_lsn >= policy.ops)
-            or (policy.mode == "interval" and self._clock.monotonic() - self._synced_at >= policy.interval_seconds)
-        ):
-            self._sync()
-        elif self._timer is not None:
-            self._timer.start()
-        if engine.segment != self._segment:
-            self._segment = engine.segment
-            self._work.advance()
-
-    def _sync(self) -> None:
-        self._engine.sync()
-        self._synced_at = self._clock.monotonic()
-
-    def _wait_for_work(self) -> None:
-        """As much memory waits for its flush as may: get one done. Raises what prevents it."""
-        waiting = self._engine.frozen_memtables
-        while self._engine.frozen_memtables >= waiting:
-            self._work.advance(wait=True)
-            if self._work.last_error is not None:
-                raise self._work.last_error
-
     def _drive(self, done: Any) -> None:
         while not done():
             self._work.advance(wait=True)
@@ -376,14 +236,3 @@ def _check_not_of_a_cluster(disk: Disk, directory: str) -> None:
             f"{directory} is a shard of the cluster in {cluster}: start that with `sherd up` and write through a "
             "client, or open the shard to be read only"
         )
-
-
-def _timed_sync(reference: "weakref.ref[Store]") -> bool:
-    """Sync a store that has something unsynced; False once it is gone."""
-    store = reference()
-    if store is None:
-        return False
-    with store._lock:
-        if store._engine.synced_lsn < store._engine.written_lsn:
-            store._sync()
-    return True

@@ -7,16 +7,22 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import cython
 import msgpack
 
 from sherd.common.codec import Codec, Encoder, Key
 from sherd.common.errors import BadRequest, TooLarge
-from sherd.common.limits import KEYS_PER_REQUEST_MAX, VALUE_NESTING_MAX, Limits
+from sherd.common.limits import KEY_BYTES_MAX, KEYS_PER_REQUEST_MAX, VALUE_NESTING_MAX, Limits
 from sherd.shard.lsm.batch import ANY_VERSION
 from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
 
 BatchOp = Sequence[Any]
 """``("put", key, value[, {"ttl": seconds, "if_version": n}])`` or ``("delete", key[, {"if_version": n}])``."""
+
+_KEY_BYTES_MAX = cython.declare(cython.Py_ssize_t, KEY_BYTES_MAX)
+_BIN8 = cython.declare(cython.uchar, 0xC4)
+_BIN8_BYTES_MAX = cython.declare(cython.Py_ssize_t, 255)
+_BIN8_HEADS = cython.declare(tuple, tuple(bytes((0xC4, size)) for size in range(256)))
 
 _VERSION_MAX: Final = 2**64 - 1
 _OPTIONS: Final = {"put": ("ttl", "if_version"), "delete": ("if_version",)}
@@ -38,18 +44,24 @@ def _nesting(value: Any, room: int) -> bool:
     return True
 
 
+@cython.cclass
 class StoreCodec:
-    """Not for several threads at once."""
-
-    __slots__ = ("_codec", "_packer", "_value_bytes_max")
+    """Not for several threads at once. Bytes, as keys and as values, go a short way."""
 
     def __init__(self, key_encoding: str | None, encoder: Encoder | None, limits: Limits) -> None:
         self._codec = Codec(key_encoding, encoder)
         self._packer = msgpack.Packer(unicode_errors="surrogateescape")
         self._value_bytes_max = limits.value_bytes_max
+        self._keys_are_bytes = key_encoding is None
+        self._values_are_plain = encoder is None
 
-    def key(self, key: Key) -> bytes:
+    @cython.ccall
+    def key(self, key: Any) -> bytes:
         """BadRequest, TooLarge or TypeError for what is no key."""
+        if type(key) is bytes:
+            data: bytes = key
+            if 0 < len(data) <= _KEY_BYTES_MAX:
+                return data
         return self._codec.key(key)
 
     def read_key(self, key: bytes) -> Any:
@@ -59,31 +71,45 @@ class StoreCodec:
         """Several keys; TooLarge over 100,000."""
         if isinstance(keys, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"keys is a sequence of keys, not one {type(keys).__name__}")
-        found = [self._codec.key(key) for key in keys]
+        found = [self.key(key) for key in keys]
         _check_count("mget", len(found), "keys")
         return found
 
+    @cython.ccall
     def value(self, value: Any) -> bytes:
         """The value as MessagePack. BadRequest for None or what nests too deep, TooLarge, TypeError for other types."""
-        plain = self._codec.value(value)
+        if self._values_are_plain and type(value) is bytes:
+            plain: bytes = value
+            if len(plain) <= _BIN8_BYTES_MAX and len(plain) + 2 <= self._value_bytes_max:
+                head: bytes = _BIN8_HEADS[len(plain)]
+                return head + plain
+        return self._packed(self._codec.value(value))
+
+    @cython.cfunc
+    def _packed(self, value: object) -> bytes:
+        data: bytes
         try:
-            data: bytes = self._packer.pack(plain)
+            data = self._packer.pack(value)
         except (ValueError, OverflowError) as error:
             self._packer.reset()
             raise BadRequest(f"value has no MessagePack form: {error}") from error
         if len(data) > self._value_bytes_max:
             raise TooLarge(f"value of {len(data)} bytes is over the limit of {self._value_bytes_max} bytes")
-        if isinstance(plain, (list, tuple, Mapping)) and not _nesting(plain, VALUE_NESTING_MAX):
+        if isinstance(value, (list, tuple, Mapping)) and not _nesting(value, VALUE_NESTING_MAX):
             raise BadRequest(f"value nests deeper than {VALUE_NESTING_MAX}")
         return data
 
-    def read_value(self, data: bytes) -> Any:
+    @cython.ccall
+    def read_value(self, data: bytes) -> object:
         """A stored value as the caller gets it."""
+        size: cython.Py_ssize_t = len(data)
+        if self._values_are_plain and size >= 2 and data[0] == _BIN8 and data[1] == size - 2:
+            return data[2:]
         return self._codec.read_value(msgpack.unpackb(data, **_UNPACK))
 
     def read_keys(self, keys: list[bytes]) -> Iterable[Any]:
         """The keys of a page."""
-        return keys if self._codec.keys_are_bytes else map(self._codec.read_key, keys)
+        return keys if self._keys_are_bytes else map(self._codec.read_key, keys)
 
     def read_values(self, values: bytes) -> Iterable[Any]:
         """The values of a page, which come as one array.
@@ -94,7 +120,7 @@ class StoreCodec:
             found: list[Any] = msgpack.unpackb(values, **_UNPACK)
         except (ValueError, TypeError):
             return self._read_one_by_one(values)
-        return found if self._codec.values_are_plain else map(self._codec.read_value, found)
+        return found if self._values_are_plain else map(self._codec.read_value, found)
 
     def _read_one_by_one(self, values: bytes) -> Iterator[Any]:
         unpacker = msgpack.Unpacker(max_buffer_size=len(values), **_UNPACK)
@@ -113,7 +139,12 @@ class StoreCodec:
 
     def batch(self, ops: Any, now_ms: int) -> list[tuple[int, bytes, bytes | None, int, int]]:
         """The engine's form of a batch's operations."""
-        found = [self._batch_op(position, op, now_ms) for position, op in enumerate(ops)]
+        found: list = []  # type: ignore[type-arg]
+        for op in ops:
+            if type(op) is tuple and len(op) == 3 and op[0] == "put":
+                found.append((KIND_PUT, self.key(op[1]), self.value(op[2]), 0, ANY_VERSION))
+            else:
+                found.append(self._batch_op(len(found), op, now_ms))
         _check_count("batch", len(found), "operations")
         return found
 
@@ -152,6 +183,7 @@ def whole(name: str, number: object, least: int = 0) -> int:
     return number
 
 
+@cython.annotation_typing(False)  # an int is a fine number of seconds
 def expiry_ms(ttl: float | None, now_ms: int) -> int:
     """When an entry written now expires, 0 for never. A time to live is rounded up to whole milliseconds."""
     if ttl is None:
