@@ -5,7 +5,6 @@ something is under way and slowly when nothing is.
 """
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Coroutine
@@ -15,7 +14,7 @@ from sherd.common.disk import RealDisk
 from sherd.common.logs import event
 from sherd.common.net.address import parse_address
 from sherd.common.net.loop import loop_factory, loop_name
-from sherd.common.process import die_with_parent
+from sherd.common.process import die_with_parent, settle_collector
 from sherd.common.ready import announce_ready
 from sherd.proxy.admin import Admin
 from sherd.proxy.config import ProxyConfig
@@ -51,9 +50,7 @@ async def _serve(config: ProxyConfig) -> None:
     async with asyncio.TaskGroup() as group:
         proxy = Proxy(config, SystemClock(), group)
         address = await proxy.start()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 50)
+        settle_collector()
         event(logger, logging.INFO, "serving", address=address, loop=loop_name())
         if config.ready_fd is not None:
             announce_ready(config.ready_fd, address)

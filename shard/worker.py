@@ -20,7 +20,7 @@ from sherd.common.logs import event
 from sherd.common.net.address import Address, parse_address
 from sherd.common.net.listening import bind
 from sherd.common.net.loop import loop_factory, loop_name
-from sherd.common.process import die_with_parent
+from sherd.common.process import die_with_parent, settle_collector
 from sherd.common.ready import announce_ready
 from sherd.common.topology.file import read_topology
 from sherd.common.topology.state import Topology
@@ -96,6 +96,7 @@ class Worker:
 
     def _announce(self, bound: Address) -> None:
         status = self.engine.status()
+        settle_collector()
         event(
             log, logging.INFO, "shard serves", shard=self._config.id, address=bound, term=self._term,
             keys=status["keys_estimate"], open_seconds=round(self._clock.monotonic() - self._started, 3),
