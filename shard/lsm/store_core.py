@@ -6,6 +6,7 @@ fsync that the policy asks for, and after the background work it made due was do
 
 import os
 import threading
+import time
 import weakref
 from collections.abc import Iterable
 from functools import partial
@@ -30,6 +31,7 @@ else:
     from sherd.shard.lsm.store_codec import StoreCodec
 
 _ANY_VERSION = -1
+_LOOK_SECONDS = cython.declare(cython.double, 0.005)
 
 
 @cython.cclass
@@ -51,6 +53,7 @@ class StoreCore:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._segment = engine.segment
+        self._look_at = 0.0
         self._sync_each = policy.mode == "always"
         self._sync_ops = policy.ops
         self._sync_seconds = policy.interval_seconds
@@ -153,9 +156,13 @@ class StoreCore:
 
     @cython.ccall
     def _begin_write(self) -> None:
+        """Before a write. With a janitor, see now and then what it has done; more often would cost each write more."""
         self._check_process()
         if self._has_janitor:
-            self._work.advance()
+            now: cython.double = time.monotonic()
+            if now >= self._look_at:
+                self._look_at = now + _LOOK_SECONDS
+                self._work.advance()
 
     @cython.cfunc
     def _end_write(self, sync: object) -> None:
