@@ -1,7 +1,9 @@
 from sherd.shard.lsm.entry cimport Entry
 from sherd.shard.lsm.memtable cimport Memtable
 from sherd.shard.lsm.record cimport RecordBuilder
+from sherd.shard.lsm.shard_time cimport ShardTime
 from sherd.shard.lsm.version cimport Version
+from sherd.shard.lsm.wal cimport Wal
 
 
 cdef class EngineCore:
@@ -15,9 +17,9 @@ cdef class EngineCore:
     cdef readonly str directory
     cdef readonly object options
     cdef readonly object disk
-    cdef readonly object time
+    cdef readonly ShardTime time
     cdef readonly object installer
-    cdef readonly object wal
+    cdef readonly Wal wal
     cdef readonly object upkeep
     cdef readonly object counters
     cdef Memtable _active

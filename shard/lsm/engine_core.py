@@ -31,7 +31,6 @@ from sherd.shard.lsm.frozen import FrozenMemtable
 from sherd.shard.lsm.installer import NO_ROOM
 from sherd.shard.lsm.opening import Opened
 from sherd.shard.lsm.options import EngineOptions
-from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
 from sherd.shard.lsm.upkeep import Upkeep
 from sherd.shard.lsm.wal import SyncTicket
@@ -41,11 +40,13 @@ if cython.compiled:
     from cython.cimports.sherd.shard.lsm.format import KIND_DELETE, KIND_PUT, STAGE_OVERHEAD_BYTES
     from cython.cimports.sherd.shard.lsm.memtable import Memtable
     from cython.cimports.sherd.shard.lsm.record import RecordBuilder
+    from cython.cimports.sherd.shard.lsm.shard_time import ShardTime
 else:
     from sherd.shard.lsm.entry import Entry, make_entry
     from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT, STAGE_OVERHEAD_BYTES
     from sherd.shard.lsm.memtable import Memtable
     from sherd.shard.lsm.record import RecordBuilder
+    from sherd.shard.lsm.shard_time import ShardTime
 
 log = logging.getLogger("lsm")
 

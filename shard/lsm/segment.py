@@ -10,6 +10,7 @@ import errno
 from dataclasses import dataclass
 from typing import Final, Self
 
+import cython
 from xxhash import xxh3_64_intdigest
 
 from sherd.common.disk import Disk, File
@@ -94,13 +95,12 @@ def cut_segment(disk: Disk, path: str, offset: int) -> None:
         file.sync()
 
 
+@cython.cclass
 class SegmentWriter:
     """The segment being written. ``position`` is where the next record goes, ``room`` the bytes left for records.
 
     After a failed ``append`` nobody knows what the file holds behind ``position``: later calls raise StorePoisoned.
     """
-
-    __slots__ = ("_failed", "_file", "capacity", "number", "path", "position", "salt")
 
     def __init__(self, file: File, header: SegmentHeader, capacity: int) -> None:
         self._file = file
@@ -126,6 +126,7 @@ class SegmentWriter:
     def room(self) -> int:
         return self.capacity - self.position
 
+    @cython.ccall
     def append(self, records: bytes) -> None:
         """Write whole records, as ``RecordBuilder.seal`` gives them, with one write. ValueError if there is no room."""
         if self._failed:

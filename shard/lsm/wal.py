@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+import cython
+
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreFull
 from sherd.shard.lsm.format import (
@@ -23,8 +25,13 @@ from sherd.shard.lsm.format import (
     segment_name,
 )
 from sherd.shard.lsm.record import empty_record, term_record
-from sherd.shard.lsm.segment import SegmentWriter, install_segment, prepare_segment
+from sherd.shard.lsm.segment import install_segment, prepare_segment
 from sherd.shard.lsm.steps import Steps, run_steps
+
+if cython.compiled:
+    from cython.cimports.sherd.shard.lsm.segment import SegmentWriter
+else:
+    from sherd.shard.lsm.segment import SegmentWriter
 
 FSYNC_FAILED_NAME: Final = "FSYNC_FAILED"
 """Empty file: an fsync of the log failed in an earlier life, so what is read from it may not be on the disk."""
@@ -63,6 +70,7 @@ def mark_fsync_failed(disk: Disk, path: str) -> None:
         disk.create(path).close()
 
 
+@cython.cclass
 class Wal:
     """Appends records, rolls to a new segment, and keeps count of what is written and synced."""
 
@@ -177,13 +185,17 @@ class Wal:
         self.active, self.prepared = self.prepared, None
         self._dirty = False
 
-    def append(self, records: bytes, last_lsn: int) -> None:
+    @cython.ccall
+    def append(self, records: bytes, last_lsn: cython.ulonglong) -> None:
         """Write sealed records that end at ``last_lsn``; their headers carry ``synced_lsn``. OSError is final."""
         self._append(records)
         self.written_lsn = last_lsn
 
+    @cython.cfunc
     def _append(self, records: bytes) -> None:
-        self._writer.append(records)
+        if self.active is None:
+            raise RuntimeError("the log has no active segment")
+        self.active.append(records)
         self.bytes_written += len(records)
         self.header_synced_lsn = self.synced_lsn
         self._dirty = True
