@@ -5,6 +5,7 @@ there it becomes a tombstone, for without it the older version would show again.
 log, which every replica shares, never by this machine's clock.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable
 
 import cython
@@ -116,8 +117,18 @@ class Survivors(Cursor):
         self.value_len = 0
 
 
-def copy_entries(cursor: Cursor, writer: TableWriter, raw_bytes_max: cython.longlong) -> None:
-    """Move entries from ``cursor`` into ``writer`` until that holds ``raw_bytes_max`` bytes of keys and values."""
-    while cursor.valid and writer.raw_bytes < raw_bytes_max:
+def copy_entries(cursor: Cursor, writer: TableWriter, raw_bytes_max: cython.longlong, cuts: tuple[bytes, ...]) -> None:
+    """Move entries from ``cursor`` into ``writer`` until that holds ``raw_bytes_max`` bytes of keys and values, or half
+    of that and the next entry is at or after a key of ``cuts``, which ascend.
+    """
+    half: cython.longlong = raw_bytes_max // 2 if cuts else raw_bytes_max
+    while cursor.valid and writer.raw_bytes < half:
+        writer.add_cursor(cursor)
+        cursor.next()
+    if not cursor.valid:
+        return
+    at: cython.Py_ssize_t = bisect_left(cuts, cursor.key)
+    cut: bytes | None = cuts[at] if at < len(cuts) else None
+    while cursor.valid and writer.raw_bytes < raw_bytes_max and (cut is None or compare_keys(cursor.key, cut) < 0):
         writer.add_cursor(cursor)
         cursor.next()

@@ -74,6 +74,9 @@ class CompactJob:
     """Logged time by which entries are expired."""
     table_bytes: int
     """Raw bytes at which a table is closed and the next one begun."""
+    cuts: tuple[bytes, ...] = ()
+    """Ascending keys, each the first of a table in the level below the output: from half of ``table_bytes`` on, a table
+    is closed before one of them. So it later meets whole tables there, none of which its neighbours meet, too."""
 
     @property
     def inputs(self) -> tuple[TableMeta, ...]:
@@ -85,10 +88,10 @@ class CompactJob:
 
     @classmethod
     def from_wire(cls, wire: list[Any]) -> Self:
-        job_id, incarnation, sources, output_level, older, judged_ms, table_bytes = wire[1:]
+        job_id, incarnation, sources, output_level, older, judged_ms, table_bytes, cuts = wire[1:]
         runs = tuple(tuple(TableMeta(*table) for table in run) for run in sources)
         ranges = tuple((smallest, largest) for smallest, largest in older)
-        return cls(job_id, incarnation, runs, output_level, ranges, judged_ms, table_bytes)
+        return cls(job_id, incarnation, runs, output_level, ranges, judged_ms, table_bytes, tuple(cuts))
 
 
 @dataclass(frozen=True, slots=True)

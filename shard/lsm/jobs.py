@@ -97,8 +97,10 @@ class _Outputs:
         self._options = TableOptions.of(options)
         self._names: list[str] = []
 
-    def write(self, cursor: Cursor, table_bytes: int) -> tuple[OutputTable, ...]:
-        """Write the entries from the cursor on, as many tables of ``table_bytes`` raw bytes as they make."""
+    def write(self, cursor: Cursor, table_bytes: int, cuts: tuple[bytes, ...] = ()) -> tuple[OutputTable, ...]:
+        """Write the entries from the cursor on, as many tables of ``table_bytes`` raw bytes as they make, or smaller
+        ones that end at ``cuts`` (see CompactJob).
+        """
         tables = []
         while cursor.valid:
             name = temporary_name(self._job.incarnation, self._job.id, len(self._names))
@@ -107,7 +109,7 @@ class _Outputs:
                 self._names.append(name)
                 # Names of temporaries are unique to incarnation, job and output, so their hash is a salt of its own.
                 writer = TableWriter(file, self._options, xxh3_64_intdigest(name.encode()))
-                copy_entries(cursor, writer, table_bytes)
+                copy_entries(cursor, writer, table_bytes, cuts)
                 tables.append(OutputTable(name, writer.finish()))
         return tuple(tables)
 
@@ -158,7 +160,7 @@ def _compact(
         runs = [stack.enter_context(contextlib.closing(_Run(run, directory, disk))) for run in job.sources]
         survivors = Survivors(MergeCursor([run.cursor() for run in runs]), job.older, job.judged_ms, pause)
         survivors.seek_first()
-        tables = outputs.write(survivors, job.table_bytes)
+        tables = outputs.write(survivors, job.table_bytes, job.cuts)
     return CompactResult(job.id, tables, survivors.dropped, sum(table.bytes for table in job.inputs))
 
 

@@ -62,15 +62,15 @@ class EngineOptions:
     """Filter bits; 10 lets about 1 % of the reads of absent keys through to a block. 0 writes no filter."""
     table_bytes: int = 32 * MIB
     """Raw size at which a compaction closes a table and starts the next."""
-    level0_tables_compact: int = 4
+    level0_tables_compact: int = 8
     """Tables in level 0 that start a compaction. Each of them may have to be looked at by a get."""
-    level0_tables_slow: int = 12
+    level0_tables_slow: int = 16
     """Tables in level 0 from which on acknowledgements are delayed."""
-    level0_tables_stop: int = 24
+    level0_tables_stop: int = 32
     """Tables in level 0 at which writes are refused with OVERLOADED."""
-    level_base_bytes: int = 256 * MIB
+    level_base_bytes: int = 512 * MIB
     """Largest size of the uppermost level that level 0 is compacted into."""
-    level_size_multiplier: int = 10
+    level_size_multiplier: int = 8
     """How many times larger each level is than the one above: more means fewer levels and dearer compactions."""
     pending_bytes_slow: int = 4 * 1024 * MIB
     """Bytes that compaction is behind from which on acknowledgements are delayed."""

@@ -3,8 +3,8 @@
 Leveled compaction with level sizes that follow the data (the "dynamic level bytes" of RocksDB's leveled compaction):
 the bottom level holds what it holds, each level above it may be one ``level_size_multiplier``-th of the one below, and
 the first that comes to no more than ``level_base_bytes`` is the *base*, into which level 0 is compacted. Levels between
-0 and the base stay empty. So at least 8 of 9 bytes are in the bottom level, where each key is once, and dead versions
-above it cost at most an eighth.
+0 and the base stay empty. So with a multiplier of 8 some 7 of 8 bytes are in the bottom level, where each key is once,
+and what is above it hides at most a seventh of them.
 
 Level 0 scores by its number of tables, the others by size over target; the highest score of at least 1 is worked on.
 Within a level the table goes down whose overlap with the level below is smallest for its size: it costs the least

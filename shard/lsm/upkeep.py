@@ -190,6 +190,7 @@ class Upkeep:
         older = tuple(
             (table.smallest, table.largest) for level in self._levels[picked.output_level + 1 :] for table in level
         )
+        below = () if picked.bottom else self._levels[picked.output_level + 1]
         return CompactJob(
             self._next_id(),
             self._incarnation,
@@ -198,6 +199,7 @@ class Upkeep:
             older,
             self._time.logged_ms,
             self._options.table_bytes,
+            tuple(table.smallest for table in below),
         )
 
     def _next_id(self) -> int:

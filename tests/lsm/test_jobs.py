@@ -25,6 +25,7 @@ from sherd.shard.lsm.format import (
 )
 from sherd.shard.lsm.job_types import (
     CompactJob,
+    CompactResult,
     FlushJob,
     FlushResult,
     Job,
@@ -223,6 +224,30 @@ def test_a_compaction_keeps_what_matters(
     again = run(CompactJob(78, "life", (metas,) if metas else (), 2, older, NOW, 1 << 20), disk)
     assert not isinstance(again, PrepareResult)
     assert contents(disk, again.tables) == expected
+
+
+def test_outputs_of_half_the_size_end_before_tables_of_the_level_below() -> None:
+    disk = empty_disk()
+    write_table(disk, "/data/" + table_name(1), {b"%03d" % i: Entry(i + 1, KIND_PUT, 0, bytes(97)) for i in range(100)})
+    meta = OutputTable("", open_table(disk, "/data/" + table_name(1)).properties).meta(1, 0)
+    cuts = (b"005", b"025", b"030", b"0455", b"090", b"200")
+
+    def ranges(found: tuple[bytes, ...]) -> list[tuple[bytes, bytes]]:
+        result = run(CompactJob(len(found), "life", ((meta,),), 1, (), NOW, 2000, found), disk)
+        assert isinstance(result, CompactResult)
+        return [(table.properties.smallest, table.properties.largest) for table in result.tables]
+
+    whole = [(b"%03d" % i, b"%03d" % (i + 19)) for i in range(0, 100, 20)]
+    assert ranges(()) == whole
+    assert ranges((b"200",)) == whole
+    assert ranges(cuts) == [
+        (b"000", b"019"),  # 005 comes too early, 025 too late
+        (b"020", b"029"),
+        (b"030", b"045"),
+        (b"046", b"065"),
+        (b"066", b"085"),
+        (b"086", b"099"),
+    ]
 
 
 def two_tables(disk: CrashDisk) -> CompactJob:

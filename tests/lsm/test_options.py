@@ -44,7 +44,7 @@ def test_wrong_policies(text: str) -> None:
         {"compression": "zstd:0"},
         {"compression": "zstd:99"},
         {"level0_tables_compact": 9, "level0_tables_slow": 8},
-        {"level0_tables_slow": 24},
+        {"level0_tables_slow": 32},
         {"pending_bytes_slow": 1 << 40},
         {"open_files_max": True},
     ],

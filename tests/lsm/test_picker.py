@@ -12,7 +12,9 @@ from sherd.shard.lsm.picker import Pick, disjoint, level_targets, pending_bytes,
 pytestmark = pytest.mark.core
 
 KIB = 1024
-OPTIONS = EngineOptions(table_bytes=32 * KIB, level_base_bytes=256 * KIB, level_size_multiplier=4)
+OPTIONS = EngineOptions(
+    table_bytes=32 * KIB, level0_tables_compact=4, level_base_bytes=256 * KIB, level_size_multiplier=4
+)
 EMPTY: list[list[TableMeta]] = [[] for _ in range(7)]
 
 
