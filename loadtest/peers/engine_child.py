@@ -179,7 +179,8 @@ def replay(order: Order) -> dict[str, float]:
 def amplification(order: Order) -> dict[str, float]:
     """Bytes passed to write calls per byte of keys and values, when background work has come to rest."""
     before = written_bytes()
-    engine = ENGINES[order.engine](fresh(order.where / "amplification"), order.settings())
+    settings = EngineSettings(cache_bytes=order.cache_bytes, background=False)  # only this process's writes are counted
+    engine = ENGINES[order.engine](fresh(order.where / "amplification"), settings)
     pairs = order.pairs()
     if order.puts_per_batch == 1:
         for key, value in pairs:

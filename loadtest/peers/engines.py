@@ -25,11 +25,14 @@ Pair = tuple[bytes, bytes]
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """Sizes in bytes. ``synced``: every put and batch returns after its fsync."""
+    """Sizes in bytes. ``synced``: every put and batch returns after its fsync. ``background``: flush and compact beside
+    the writer, which RocksDB and LevelDB always do.
+    """
 
     memtable_bytes: int = 64 << 20
     cache_bytes: int = 512 << 20
     synced: bool = False
+    background: bool = True
 
 
 class Engine(ABC):
@@ -82,6 +85,7 @@ class SherdEngine(Engine):
             fsync="always" if settings.synced else "os",
             memtable_bytes=settings.memtable_bytes,
             cache_bytes=settings.cache_bytes,
+            janitor=settings.background,
         )
         self.put = self._store.put
         self.get = self._store.get

@@ -12,7 +12,8 @@ write returns after its fsync; ``ops:N`` at most the last N operations; ``interv
 (the first write after T syncs, and a timer if none comes); ``os`` what the kernel had not written back. It is always a
 suffix that is lost.
 
-Flushes and compactions are done by the writes that make them due. A shard's process goes on tidying up when nobody
+Flushes and compactions are done by the writes that make them due, or by a janitor process if it is asked for: with
+one, single puts are about 1.5 times as fast where memtables fill, and batches more than twice. A shard's process goes on tidying up when nobody
 writes; a ``Store`` has nobody to do that, so once writes end, dead entries keep their room until ``compact``.
 """
 
