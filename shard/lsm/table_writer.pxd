@@ -15,7 +15,6 @@ cdef class TableWriter:
     cdef bytearray _key_hashes
     cdef bytearray _unwritten
     cdef Py_ssize_t _offset
-    cdef Py_ssize_t _unsynced
     cdef bint _done
     cdef object _salt
     cdef bytes _smallest

@@ -26,8 +26,7 @@ else:
     from sherd.shard.lsm.cursor import Cursor, compare_keys
     from sherd.shard.lsm.format import KIND_DELETE, KIND_IMPORT, KIND_PUT
 
-_WRITE_BYTES = 256 << 10  # gathered before they are written
-_SYNC_BYTES = 8 << 20  # written before they are synced: no long wait at the end, no flood of dirty pages
+_WRITE_BYTES = 1 << 20  # gathered before they are written
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,6 @@ class TableWriter:
         self._key_hashes = bytearray(1024)
         self._unwritten = bytearray(encode_header(salt))
         self._offset = len(self._unwritten)
-        self._unsynced = 0
         self._done = False
         self._salt = salt
         self._smallest = b""
@@ -169,13 +167,12 @@ class TableWriter:
             self._write_through()
 
     def _write_through(self) -> None:
-        """Hand what was gathered to the file, and sync it now and then."""
+        """Hand what was gathered to the file, and have the disk take it while the next is made: so the sync at the end
+        waits for little, and no flood of dirty pages delays the log's.
+        """
         self._file.write(self._unwritten)
-        self._unsynced += len(self._unwritten)
+        self._file.write_behind()
         self._unwritten = bytearray()
-        if self._unsynced >= _SYNC_BYTES:
-            self._file.sync()
-            self._unsynced = 0
 
     def _write_section(self, raw: bytes, encoder: BlockEncoder) -> Handle:
         """Write index, filter or properties like a block."""

@@ -348,6 +348,9 @@ class CrashFile:
         self._disk.write_at(self._node, self.path, self.position, taken)
         self.position += len(taken)
 
+    def write_behind(self) -> None:
+        self._check(writing=True)  # a hint: it promises nothing, so a crash may still take everything
+
     def sync(self) -> None:
         self._check(writing=False)
         self._disk.sync_node(self._node, self.path)
