@@ -13,8 +13,9 @@ write returns after its fsync; ``ops:N`` at most the last N operations; ``interv
 suffix that is lost.
 
 Flushes and compactions are done by the writes that make them due, or by a janitor process if it is asked for: with
-one, single puts are about 1.5 times as fast where memtables fill, and batches more than twice. A shard's process goes on tidying up when nobody
-writes; a ``Store`` has nobody to do that, so once writes end, dead entries keep their room until ``compact``.
+one, single puts are about 1.5 times as fast where memtables fill, and batches more than twice. A shard's process goes
+on tidying up when nobody writes; a ``Store`` has nobody to do that, so once writes end, dead entries keep their room
+until ``compact``.
 """
 
 import os
