@@ -221,6 +221,7 @@ class Store(StoreCore):
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _drive(self, done: Any) -> None:
+        self._look_at = 0.0
         while not done():
             self._work.advance(wait=True)
             error = self._work.last_error

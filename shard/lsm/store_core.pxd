@@ -14,7 +14,7 @@ cdef class StoreCore:
     cdef bint _has_janitor
     cdef readonly long _pid
     cdef unsigned long long _segment
-    cdef double _look_at  # when the janitor is looked after next
+    cdef public double _look_at  # when the janitor is looked after next
     cdef bint _sync_each
     cdef unsigned long long _sync_ops
     cdef double _sync_seconds

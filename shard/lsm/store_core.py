@@ -4,6 +4,7 @@ Invariants: the lock is held for all that touches the engine; a write returns af
 fsync that the policy asks for, and after the background work it made due was done or handed out.
 """
 
+import math
 import os
 import threading
 import time
@@ -53,7 +54,7 @@ class StoreCore:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._segment = engine.segment
-        self._look_at = 0.0
+        self._look_at = math.inf  # a store that never fills a memtable needs no janitor
         self._sync_each = policy.mode == "always"
         self._sync_ops = policy.ops
         self._sync_seconds = policy.interval_seconds
@@ -174,6 +175,7 @@ class StoreCore:
             self._timer.start()
         if self._engine.segment != self._segment:
             self._segment = self._engine.segment
+            self._look_at = 0.0
             self._work.advance()
 
     @cython.cfunc
