@@ -13,16 +13,22 @@ from sherd.shard.lsm.format import BLOCK_TRAILER_BYTES, COMPRESSION_LZ4, COMPRES
 
 _ZSTD_LEVEL_DEFAULT = 3
 _WORTHWHILE = 8  # a block is stored compressed if that saves at least one part in so many
+_PASSED_MAX = 8  # blocks stored as they are, untried, after blocks that were not worth it
 
 
 class BlockEncoder:
-    """Compresses and seals blocks; ``compression`` is ``none``, ``lz4``, ``zstd`` or ``zstd:LEVEL``."""
+    """Compresses and seals blocks; ``compression`` is ``none``, ``lz4``, ``zstd`` or ``zstd:LEVEL``.
 
-    __slots__ = ("_kind", "_zstd")
+    Where compression does not pay, it is tried ever more rarely, up to every ninth block, until it pays again.
+    """
+
+    __slots__ = ("_kind", "_pass", "_passed_next", "_zstd")
 
     def __init__(self, compression: str) -> None:
         name, _, level = compression.partition(":")
         self._zstd: zstandard.ZstdCompressor | None = None
+        self._pass = 0
+        self._passed_next = 1
         if name == "none":
             self._kind = COMPRESSION_NONE
         elif name == "lz4":
@@ -37,7 +43,10 @@ class BlockEncoder:
         """What to write at ``offset`` of the file, trailer included."""
         kind = self._kind
         stored = raw
-        if kind != COMPRESSION_NONE:
+        if self._pass > 0:
+            self._pass -= 1
+            kind = COMPRESSION_NONE
+        elif kind != COMPRESSION_NONE:
             if self._zstd is not None:
                 stored = self._zstd.compress(raw)
             else:
@@ -45,6 +54,10 @@ class BlockEncoder:
             if len(stored) > len(raw) - len(raw) // _WORTHWHILE:
                 kind = COMPRESSION_NONE
                 stored = raw
+                self._pass = self._passed_next
+                self._passed_next = min(2 * self._passed_next, _PASSED_MAX)
+            else:
+                self._passed_next = 1
         checked = stored + bytes((kind,))
         return checked + xxh3_64_intdigest(checked, salt ^ offset).to_bytes(8, "little")
 

@@ -1,5 +1,7 @@
 """Blocks: what goes in comes out, what is not a block is refused, and no damage to a stored one passes."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,6 +142,24 @@ def test_a_stored_block_comes_back(compression: str, raw: bytes) -> None:
     data = BlockEncoder(compression).encode(raw, 7, 1000)
     assert BlockDecoder().decode(data, len(raw), 7, 1000, "f") == raw
     assert len(data) <= len(raw) + BLOCK_TRAILER_BYTES
+
+
+def test_compression_that_does_not_pay_is_tried_ever_more_rarely() -> None:
+    encoder = BlockEncoder("lz4")
+    noise, zeros = random.Random(1).randbytes(4096), bytes(4096)
+
+    def small() -> list[bool]:
+        return [len(encoder.encode(zeros, 7, 0)) < 100 for _ in range(10)]
+
+    assert all(small())
+    encoder.encode(noise, 7, 0)
+    assert small() == [False] + 9 * [True]
+    for _ in range(100):
+        assert len(encoder.encode(noise, 7, 0)) > len(noise)
+    found = small()
+    assert found == sorted(found), "once it pays it is tried on every block"
+    assert found[-1]
+    assert all(small())
 
 
 @pytest.mark.parametrize("compression", COMPRESSIONS)
