@@ -1,4 +1,4 @@
-"""``sherd bench``: load a running cluster, or a Redis, and report throughput, latency and wrong answers."""
+"""``sherd bench``: load a running cluster, a Redis or a Tarantool, and report throughput, latency and wrong answers."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import click
 from sherd.cli.bench.full_scan import run_full_scan
 from sherd.cli.bench.hdr_text import hdr_text
 from sherd.cli.bench.key_choice import DISTRIBUTIONS
-from sherd.cli.bench.plan import KEYS_MAX, ORDERS, PROTOCOLS, WORKLOADS, Plan
+from sherd.cli.bench.plan import KEYS_MAX, ORDERS, PROTOCOLS, SPACE_DEFAULT, SPACE_MAX, WORKLOADS, Plan
 from sherd.cli.bench.progress import Progress
 from sherd.cli.bench.report import report_of, table
 from sherd.cli.bench.running import run
@@ -21,6 +21,7 @@ WORKLOAD_HELP = (
     "load puts every key once; mixed is gets and puts; scan reads --scan-rows rows from a random key; fullscan reads "
     "everything through one client that only counts; a to f are YCSB's"
 )
+PROTOCOL_HELP = "resp is Redis's, iproto Tarantool's"
 SECONDS_MAX = 7 * 86_400
 
 
@@ -33,7 +34,7 @@ SECONDS_MAX = 7 * 86_400
     metavar="ADDRESS",
     help="HOST:PORT[,...] or unix:PATH; connections take several in turn",
 )
-@click.option("--protocol", type=click.Choice(PROTOCOLS), default="msgpack", show_default=True, help="resp is Redis's")
+@click.option("--protocol", type=click.Choice(PROTOCOLS), default="msgpack", show_default=True, help=PROTOCOL_HELP)
 @click.option("--workload", type=click.Choice(WORKLOADS), default="set", show_default=True, help=WORKLOAD_HELP)
 @click.option("--order", type=click.Choice(ORDERS), default="random", show_default=True, help="of load")
 @click.option("--connections", type=click.IntRange(1, 10_000), help="[default: 50; of load 8]")
@@ -52,6 +53,9 @@ SECONDS_MAX = 7 * 86_400
 )
 @click.option("--scan-rows", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="of scan")
 @click.option("--read-share", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="of mixed")
+@click.option(
+    "--space", type=click.IntRange(0, SPACE_MAX), default=SPACE_DEFAULT, show_default=True, help="of iproto: its number"
+)
 @click.option("--seed", type=int, default=1, show_default=True, help="the same seed draws the same requests")
 @click.option("--json", "as_json", is_flag=True, help="one JSON object in place of the table")
 @click.option(

@@ -13,3 +13,4 @@ cdef class Dialect:
     cdef int next(self, Slots slots) except? -1
     cdef int judge(self, Slots slots, int slot) except? -1
     cdef int wrong(self, str problem) except? -1
+    cdef long long key_number(self, bytes data, Py_ssize_t at) except? -1

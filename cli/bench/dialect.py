@@ -7,6 +7,8 @@ resets.
 
 import cython
 
+from sherd.cli.bench.outgoing import KEY_BYTES
+
 if cython.compiled:
     from cython.cimports.sherd.cli.bench.outgoing import Outgoing
     from cython.cimports.sherd.cli.bench.slots import Slots
@@ -18,6 +20,8 @@ else:
 
 GOOD, MORE, BAD = 0, 1, 2
 """Verdicts: the answer is right; it is, and the rest has to be asked for in the same slot; it is wrong or an error."""
+
+_KEY_BYTES = cython.declare(cython.Py_ssize_t, KEY_BYTES)
 
 
 @cython.cclass
@@ -57,3 +61,17 @@ class Dialect:
         """BAD, because of ``problem``."""
         self.problem = problem
         return BAD
+
+    @cython.cfunc
+    @cython.exceptval(-1)
+    def key_number(self, data: bytes, at: cython.Py_ssize_t) -> cython.longlong:
+        """The number that the 16 bytes at ``at``, a key, say in decimal digits, or -1 if they are none."""
+        number: cython.longlong = 0
+        digit: cython.int
+        i: cython.Py_ssize_t
+        for i in range(at, at + _KEY_BYTES):
+            digit = data[i] - 48
+            if digit < 0 or digit > 9:
+                return -1
+            number = number * 10 + digit
+        return number

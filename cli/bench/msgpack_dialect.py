@@ -239,14 +239,6 @@ class MsgpackDialect(Dialect):
     @cython.exceptval(-1)
     def _row_number(self, data: bytes, at: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.longlong:
         """The number that the key of the row [key, value] at ``at`` says, or -1."""
-        number: cython.longlong = 0
-        digit: cython.int
-        i: cython.Py_ssize_t
         if stop - at < 20 or data[at] != 0x92 or data[at + 1] != 0xC4 or data[at + 2] != 16:
             return -1
-        for i in range(at + 3, at + 19):
-            digit = data[i] - 48
-            if digit < 0 or digit > 9:
-                return -1
-            number = number * 10 + digit
-        return number
+        return self.key_number(data, at + 3)

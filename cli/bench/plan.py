@@ -9,9 +9,14 @@ from sherd.common.errors import BadRequest
 from sherd.common.limits import KEYS_PER_REQUEST_MAX
 from sherd.common.net.address import Address
 
-PROTOCOLS = ("msgpack", "resp")
+PROTOCOLS = ("msgpack", "resp", "iproto")
 WORKLOADS = ("load", "set", "get", "mixed", "mget", "batch", "scan", "fullscan", "a", "b", "c", "d", "e", "f")
-SCANNING = ("scan", "fullscan", "e")
+REFUSED = {
+    "resp": (("scan", "fullscan", "e"), "Redis has no ordered scan"),
+    "iproto": (("mget", "batch", "fullscan"), "Tarantool has no requests of many keys and no pages of a scan"),
+}
+"""Workloads that a protocol has no requests for, and why."""
+
 ORDERS = ("random", "sequential")
 
 LOAD_CONNECTIONS = 8
@@ -20,12 +25,15 @@ LOAD_BYTES_IN_FLIGHT = 16 << 20
 KEYS_IN_FLIGHT_MAX = 20_000_000
 UNLIMITED = 2**62
 KEYS_MAX = 10**15
+SPACE_DEFAULT = 512
+"""The number that Tarantool gives to the first space that is made."""
+SPACE_MAX = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The options of ``sherd bench``, by their names; ``connections``, ``pipeline`` and ``distribution`` None mean the
-    workload's own. BadRequest says what does not fit together."""
+    workload's own; ``space`` is read with iproto only. BadRequest says what does not fit together."""
 
     addresses: tuple[Address, ...]
     protocol: str = "msgpack"
@@ -43,6 +51,7 @@ class Plan:
     batch_keys: int = 100
     scan_rows: int = 1000
     read_share: float = 0.5
+    space: int = SPACE_DEFAULT
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -51,10 +60,13 @@ class Plan:
                 raise BadRequest(f"--{name} must be one of {', '.join(known)}")
         if self.distribution is not None and self.distribution not in DISTRIBUTIONS:
             raise BadRequest(f"--distribution must be one of {', '.join(DISTRIBUTIONS)}")
-        if self.protocol == "resp" and self.workload in SCANNING:
-            raise BadRequest(f"Redis has no ordered scan: --workload {self.workload} needs --protocol msgpack")
+        refused, reason = REFUSED.get(self.protocol, ((), ""))
+        if self.workload in refused:
+            raise BadRequest(f"{reason}: --workload {self.workload} needs another protocol than {self.protocol}")
         if self.rate is not None and self.workload in ("load", "fullscan"):
             raise BadRequest(f"--workload {self.workload} runs as fast as it can; --rate is for the others")
+        if not 0 <= self.space <= SPACE_MAX:
+            raise BadRequest(f"--space must be 0 to {SPACE_MAX}")
         if not 1 <= self.keys <= KEYS_MAX or not 1 <= self.batch_keys <= KEYS_PER_REQUEST_MAX:
             raise BadRequest(f"--keys must be 1 to {KEYS_MAX}, --batch-keys 1 to {KEYS_PER_REQUEST_MAX}")
         if self.lanes * self.depth * self.width > KEYS_IN_FLIGHT_MAX:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sherd.cli.bench.dialect import Dialect
 from sherd.cli.bench.generator import Generator
+from sherd.cli.bench.iproto_dialect import IprotoDialect
 from sherd.cli.bench.key_choice import UNIFORM
 from sherd.cli.bench.lane import Lane, connect
 from sherd.cli.bench.msgpack_dialect import MsgpackDialect
@@ -22,7 +23,12 @@ from sherd.cli.bench.workload import Workload, mix_of
 RECEIVE_BYTES = 1 << 18
 TIMER_SLACK_NS = 1000
 
-DIALECTS: dict[str, type[Dialect]] = {"msgpack": MsgpackDialect, "resp": RespDialect}
+
+def dialect_of(plan: Plan, values: Values) -> Dialect:
+    """One connection's end of the plan's protocol."""
+    if plan.protocol == "iproto":
+        return IprotoDialect(values, plan.space, plan.depth)
+    return RespDialect(values) if plan.protocol == "resp" else MsgpackDialect(values)
 
 
 def run(plan: Plan, progress: Progress) -> tuple[Tally, float, float]:
@@ -55,7 +61,7 @@ def run(plan: Plan, progress: Progress) -> tuple[Tally, float, float]:
         lanes = []
         for i in range(plan.lanes):
             sock = stack.enter_context(connect(plan.addresses[i % len(plan.addresses)]))
-            lanes.append(Lane(sock, i, Slots(plan.depth, plan.width), DIALECTS[plan.protocol](values), room))
+            lanes.append(Lane(sock, i, Slots(plan.depth, plan.width), dialect_of(plan, values), room))
         schedule = None if plan.rate is None else Schedule(plan.rate, len(lanes))
         generator = Generator(poll, lanes, workload, tally, schedule)
         warmup = 0.0 if plan.is_load else plan.warmup
