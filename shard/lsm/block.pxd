@@ -9,6 +9,9 @@ cdef class Block:
     cdef readonly bytes data
     cdef readonly Py_ssize_t count
     cdef Py_ssize_t _offsets_at
+    cdef bytes _heads
+    cdef Py_ssize_t _shared
+    cdef bint _searched
     # Kept by BlockCache.
     cdef list shelf
     cdef Py_ssize_t shelf_at
@@ -17,6 +20,9 @@ cdef class Block:
     cdef bint touched
 
     cpdef Py_ssize_t search(self, bytes key)
+    cdef _note_heads(self)
+    cdef unsigned long long _head(self, Py_ssize_t i) noexcept
+    cdef Py_ssize_t _first_head(self, unsigned char *key, Py_ssize_t key_len) noexcept
     cpdef Entry find(self, bytes key)
     cpdef show(self, Py_ssize_t i, Cursor cursor)
     cdef Py_ssize_t value_start(self, Py_ssize_t i)

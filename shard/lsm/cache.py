@@ -16,9 +16,12 @@ if cython.compiled:
 else:
     from sherd.shard.lsm.block import Block
 
-BLOCK_OVERHEAD_BYTES: int = 240
-"""Memory of one held block beside its bytes: two objects, allocator slack, its places on shelf and ring."""
+BLOCK_OVERHEAD_BYTES: int = 280
+"""Memory of one held block beside its bytes: three objects, allocator slack, its places on shelf and ring."""
+ENTRY_OVERHEAD_BYTES: int = 8
+"""Memory of each of its entries beside its bytes: the head of its key."""
 _OVERHEAD = cython.declare(cython.Py_ssize_t, BLOCK_OVERHEAD_BYTES)
+_ENTRY_OVERHEAD = cython.declare(cython.Py_ssize_t, ENTRY_OVERHEAD_BYTES)
 
 
 @cython.final
@@ -54,7 +57,7 @@ class BlockCache:
     @cython.ccall
     def put(self, shelf: list, place: cython.Py_ssize_t, block: Block) -> cython.bint:  # type: ignore[type-arg]
         """Hold ``block`` at an empty place of ``shelf``; False if it is too large a part of the cache to be held."""
-        cost: cython.Py_ssize_t = len(block.data) + _OVERHEAD
+        cost: cython.Py_ssize_t = len(block.data) + _OVERHEAD + _ENTRY_OVERHEAD * block.count
         if cost > self.bytes_max >> 3:
             return False
         while self.bytes_held + cost > self.bytes_max:

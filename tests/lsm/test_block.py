@@ -52,6 +52,24 @@ def test_a_block_holds_what_was_added(contents: dict[bytes, Entry], others: list
         assert block.find(key) == contents.get(key)
 
 
+ALIKE = st.builds(
+    lambda shared, tails: {shared + tail: Entry(1, KIND_DELETE, 0, None) for tail in tails if shared + tail},
+    st.sampled_from([b"", b"\0", b"user:", b"a" * 40]),
+    st.sets(st.binary(max_size=3) | st.builds(bytes.__mul__, st.sampled_from([b"\0", b"b"]), st.integers(0, 20))),
+)
+
+
+@given(ALIKE, st.lists(st.binary(max_size=12), max_size=5))
+def test_a_search_finds_the_same_when_repeated(contents: dict[bytes, Entry], others: list[bytes]) -> None:
+    block = Block(build(contents))
+    keys = sorted(contents)
+    cuts = [key[:cut] for key in keys for cut in (1, len(key) // 2, len(key) - 1)]
+    for key in [*keys, *cuts, *(key + b"\0" for key in keys), *others]:
+        expected = sum(other < key for other in keys)
+        assert Block(block.data).search(key) == expected, "the first search"
+        assert block.search(key) == expected, "by the heads of keys"
+
+
 @given(CONTENTS, CONTENTS)
 def test_a_builder_is_empty_after_finish(first: dict[bytes, Entry], second: dict[bytes, Entry]) -> None:
     builder = BlockBuilder()

@@ -8,7 +8,7 @@ from support.table_run import SMALL, open_table, walk, write_table
 
 from sherd.shard.lsm.block import Block
 from sherd.shard.lsm.block_builder import BlockBuilder
-from sherd.shard.lsm.cache import BLOCK_OVERHEAD_BYTES, BlockCache
+from sherd.shard.lsm.cache import BLOCK_OVERHEAD_BYTES, ENTRY_OVERHEAD_BYTES, BlockCache
 from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.format import KIND_PUT
 
@@ -22,7 +22,7 @@ def block(size: int = 100) -> Block:
 
 
 def cost(held: Block) -> int:
-    return len(held.data) + BLOCK_OVERHEAD_BYTES
+    return len(held.data) + BLOCK_OVERHEAD_BYTES + ENTRY_OVERHEAD_BYTES * held.count
 
 
 def test_it_never_holds_more_than_its_bound() -> None:
