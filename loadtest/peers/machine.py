@@ -14,6 +14,7 @@ PROGRAMS = {
     "redis-server": ("redis-server", "--version"),
     "nutcracker": ("nutcracker", "--version"),
     "tarantool": ("tarantool", "--version"),
+    "gcc": ("gcc", "--version"),
     "etcd": ("etcd", "--version"),
 }
 

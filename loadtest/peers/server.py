@@ -14,7 +14,7 @@ CALM_SECONDS = 0.25
 CALM_CPU_SHARE = 0.08
 CALM_SECONDS_MAX = 30.0
 
-Protocol = Literal["msgpack", "resp"]
+Protocol = Literal["msgpack", "resp", "iproto"]
 
 
 class Server(ABC):

@@ -3,14 +3,16 @@
 from functools import partial
 
 from peers.alternation import alternate, in_turns, tell
+from peers.forwarder_server import ForwarderServer
 from peers.generator import Load, measure
-from peers.not_driven import NOT_COMPARED, TarantoolServer
+from peers.not_driven import NOT_COMPARED
 from peers.redis_servers import NutcrackerServer, RedisAlwaysServer, RedisServer
 from peers.rows import Results, Sample
 from peers.server import Server
 from peers.settings import Settings
 from peers.sherd_server import SherdServer
 from peers.standing import Standing, fill, standing
+from peers.tarantool_server import TarantoolFsyncServer, TarantoolServer
 from peers.targets import request_row
 
 CONNECTIONS = 50
@@ -19,8 +21,8 @@ SMALL, LARGE = 100, 1024
 
 
 def everyday_servers() -> list[Server]:
-    """Durable within a second, all of them."""
-    return [SherdServer(), NutcrackerServer(), RedisServer(), TarantoolServer()]
+    """Stores that sync within a second, Tarantool that leaves it to the kernel, and a limit that stores nothing."""
+    return [SherdServer(), NutcrackerServer(), RedisServer(), TarantoolServer(), ForwarderServer()]
 
 
 def server_section(settings: Settings, results: Results) -> None:
@@ -42,7 +44,7 @@ def server_section(settings: Settings, results: Results) -> None:
     results.remarks.append(
         f"Servers: {settings.keys:,} keys of 16 bytes ({settings.large_keys:,} with 1 KiB values), uniform, "
         f"{settings.seconds:g} s a measurement, Sherd with 4 shards, fsync interval:1s; gets are of loaded, flushed "
-        "and compacted tables with a warm page cache; sets of Sherd begin with empty memtables."
+        "and compacted tables with a warm page cache; sets of Sherd and Tarantool begin with empty memtables."
     )
 
 
@@ -76,7 +78,8 @@ def _turn(server: Server, load: Load, figure: str = "per_second") -> Sample:
 
 def always_section(settings: Settings, results: Results) -> None:
     """Sets that are on stable storage when they are answered."""
-    with standing(settings, results, [SherdServer("always"), RedisAlwaysServer()], "always") as serving:
+    servers = [SherdServer("always"), RedisAlwaysServer(), TarantoolFsyncServer()]
+    with standing(settings, results, servers, "always") as serving:
         for pipeline in (1, 16):
             row = results.open_row("always", request_row("set always", SMALL, CONNECTIONS, pipeline), "requests/s")
             load = Load("set", CONNECTIONS, pipeline, settings.seconds, None, settings.keys, SMALL)

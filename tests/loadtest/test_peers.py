@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -18,13 +20,17 @@ from peers import calibration, command, cpu, generator_section, plots, quiet, re
 from peers.alternation import alternate, in_turns  # noqa: E402
 from peers.command import parser, settings_of  # noqa: E402
 from peers.engines import SherdEngine  # noqa: E402
-from peers.generator import BenchFailed, Load, cpu_per_request  # noqa: E402
+from peers.forwarder_server import ForwarderServer  # noqa: E402
+from peers.generator import BenchFailed, Load, cpu_per_request, drive, measure  # noqa: E402
+from peers.not_driven import NOT_COMPARED  # noqa: E402
 from peers.processes import Child, NotServing, free_ports  # noqa: E402
 from peers.redis_servers import pool_yaml  # noqa: E402
 from peers.rows import SHERD, Results, Row, Sample  # noqa: E402
 from peers.server import Server  # noqa: E402
+from peers.server_section import everyday_servers  # noqa: E402
 from peers.settings import SECTIONS, Settings  # noqa: E402
-from peers.standing import standing  # noqa: E402
+from peers.standing import fill, standing  # noqa: E402
+from peers.tarantool_server import TarantoolFsyncServer, TarantoolServer, call  # noqa: E402
 
 STAT = "42 (a) name (b) S 7 42 42 0 -1 4194304 100 0 0 0 250 50 9 9 20 0 1 0 12345 1000 200 0"
 
@@ -257,6 +263,80 @@ def test_server_whose_program_is_missing_is_named_absent_and_others_serve(tmp_pa
     with standing(Settings(tmp_path), results, [Missing()], "x") as serving:
         assert serving == []
     assert results.absent == {"missing": "no-such-program-here not installed"}
+
+
+@pytest.mark.parametrize("kind", [TarantoolServer, TarantoolFsyncServer, ForwarderServer])
+def test_a_tiny_run_of_a_peer(tmp_path: Path, kind: type[Server]) -> None:
+    """Where its program is not installed, that it is named as absent is all there is to see."""
+    (program,) = kind.programs
+    results = Results()
+    with standing(Settings(tmp_path), results, [kind()], "tiny") as serving:
+        if shutil.which(program) is None:
+            assert (serving, results.absent) == ([], {kind.name: f"{program} not installed"})
+            return
+        assert results.absent == {}
+        ((_, server),) = serving
+        pids = [child.pid for child in server.children]
+        for value_bytes in (100, 1024, 3):
+            fill(serving, 500, value_bytes)
+            for workload, pipeline in (("get", 1), ("get", 64), ("set", 16)):
+                server.empty_memtables()
+                sample = measure(server, Load(workload, 5, pipeline, 0.2, None, 500, value_bytes))
+                assert sample.value > 0
+                assert sample.detail["missing"] == 0
+    assert [cpu.stat_of(pid) for pid in pids] == [None] * len(pids)
+
+
+@pytest.mark.parametrize("kind", [TarantoolServer, ForwarderServer])
+def test_a_peer_whose_program_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Server]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    results = Results()
+    with standing(Settings(tmp_path), results, [kind()], "x") as serving:
+        assert serving == []
+    assert results.absent == {kind.name: f"{kind.programs[0]} not installed"}
+
+
+def test_tarantool_tells_of_keys_that_are_not_there_and_of_its_errors(tmp_path: Path) -> None:
+    results = Results()
+    with standing(Settings(tmp_path), results, [TarantoolServer()], "x") as serving:
+        for _, server in serving:
+            assert drive(server, Load("get", 2, seconds=0.1, keys=10))["missing"] > 0
+            drive(server, Load("load", 2, keys=10))
+            assert drive(server, Load("scan", 2, seconds=0.1, keys=10, scan_rows=5))["rows"] > 0
+            assert call(server.address, "into_runs", True) == 10
+            with pytest.raises(NotServing, match="no_such_function"):
+                call(server.address, "no_such_function")
+    assert list(results.absent) == ([] if shutil.which("tarantool") else [TarantoolServer.name])
+
+
+def test_the_forwarder_outlives_clients_that_leave_or_speak_otherwise(tmp_path: Path) -> None:
+    results = Results()
+    with standing(Settings(tmp_path), results, [ForwarderServer()], "x") as serving:
+        for _, server in serving:
+            host, _, port = server.address.rpartition(":")
+            with socket.create_connection((host, int(port)), 10) as client:
+                client.sendall(b"HELLO 3\r\n")
+                assert client.recv(100) == b""
+            for _ in range(20):
+                with socket.create_connection((host, int(port)), 10) as client:
+                    client.sendall(b"".join(b"*2\r\n$3\r\nGET\r\n$1\r\n%d\r\n" % (i % 10) for i in range(1000)))
+            with socket.create_connection((host, int(port)), 10) as client:
+                for byte in b"*2\r\n$3\r\nGET\r\n$1\r\n7\r\n":
+                    client.sendall(bytes((byte,)))
+                assert client.recv(100) == b"$-1\r\n"
+            assert drive(server, Load("get", 2, 8, seconds=0.1, keys=10))["errors"] == 0
+    assert list(results.absent) == ([] if shutil.which("gcc") else [ForwarderServer.name])
+
+
+def test_every_server_of_a_target_is_driven_or_named_with_the_reason() -> None:
+    rows = {targets.request_row(work, 100, 50, pipeline) for work in ("set", "get") for pipeline in (1, 16, 64)}
+    peers = {peer for target in targets.TARGETS if target.row in rows for peer in target.peers}
+    driven = {server.name for server in everyday_servers()}
+    assert peers <= driven | set(NOT_COMPARED)
+    assert driven.isdisjoint(NOT_COMPARED)
+    assert set(NOT_COMPARED) == {targets.VSHARD}
 
 
 def test_load_becomes_options_of_the_generator() -> None:
