@@ -1,8 +1,8 @@
 """One loop turn of a shard: requests stage, one commit writes them all, then replies leave, one buffer a connection.
 
 Order at the end of a turn, and why: (1) the commit writes the log, so that nothing is answered that a kill could
-lose; (2) a sync starts if somebody waits for one or the policy asks; (3) replies whose turn has come leave. fsync runs
-in a thread, one at a time, and serves everybody who waits.
+lose; (2) a sync starts if somebody waits for one or the policy asks; (3) replies whose turn has come leave. One fsync
+runs at a time, here or in a thread (``SyncPlace``), and serves everybody who waits.
 
 Invariants: replies leave in ``end`` only, after its commit, whoever made them ready; while a reply is held, a sync is
 under way or the end of a turn is due. A failed write or fsync poisons the shard: nothing leaves any more, and
@@ -14,11 +14,13 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from sherd.common.clock import Clock
 from sherd.common.errors import StoreError
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import FsyncPolicy
 from sherd.shard.lsm.wal import SyncTicket
 from sherd.shard.replies import ReplyGate
+from sherd.shard.sync_place import SyncPlace
 
 log = logging.getLogger(__name__)
 
@@ -42,14 +44,19 @@ class Turn:
         loop: asyncio.AbstractEventLoop,
         after_commit: Callable[[], None],
         on_poison: Callable[[StoreError], None],
+        clock: Clock,
+        place: SyncPlace | None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
+        """Without a ``place`` every sync runs in the thread."""
         self._engine = engine
         self._gate = gate
         self._policy = policy
         self._loop = loop
         self._after_commit = after_commit
         self._on_poison = on_poison
+        self._clock = clock
+        self._place = place
         self._idle_seconds = idle_seconds
         self._scheduled = False
         self._stopped = False
@@ -83,7 +90,7 @@ class Turn:
         try:
             self._engine.commit()  # also when nothing is staged: it tells if the engine is down
             if self._is_sync_due():
-                self._start_sync()
+                self._start_sync(self._gate.wants_sync)
         except StoreError as error:
             self.poison(error)
             return
@@ -131,18 +138,24 @@ class Turn:
     def _want_sync(self) -> None:
         """``_start_sync`` outside the end of a turn."""
         try:
-            self._start_sync()
+            self._start_sync(False)
         except StoreError as error:
             self.poison(error)
 
-    def _start_sync(self) -> None:
-        """Sync what is written; if a sync is under way, once more after it. Raises StorePoisoned."""
+    def _start_sync(self, awaited: bool) -> None:
+        """Sync what is written; if a sync is under way, once more after it. Raises StorePoisoned.
+
+        ``awaited``: replies that leave at the end of this turn may wait for it.
+        """
         self._sync_wanted = self._syncing is not None
         if self._syncing is not None:
             return
         ticket = self._engine.sync_begin()
         if ticket is None:
             return  # nothing is unsynced
+        if awaited and self._place is not None and self._place.is_here(self._clock.monotonic(), ticket.bytes):
+            self._sync_here(ticket, self._place)
+            return
 
         def done(future: Future[None]) -> None:
             self._loop.call_soon_threadsafe(self._end_sync, ticket, future)
@@ -150,6 +163,18 @@ class Turn:
         self._synced.clear()
         self._syncing = self._thread.submit(ticket.run)
         self._syncing.add_done_callback(done)
+
+    def _sync_here(self, ticket: SyncTicket, place: SyncPlace) -> None:
+        began = self._clock.monotonic()
+        error: OSError | None = None
+        try:
+            ticket.run()
+        except OSError as failure:
+            error = failure
+        self._engine.sync_end(ticket, error)
+        now = self._clock.monotonic()
+        place.took(now, now - began)
+        self._gate.synced(self._engine.synced_lsn)
 
     def _end_sync(self, ticket: SyncTicket, future: Future[None]) -> None:
         self._syncing = None

@@ -35,6 +35,7 @@ from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import ShardService
+from sherd.shard.sync_place import SyncPlace
 from sherd.shard.turn import Turn, gate_slack
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ class Worker:
         self.engine = Engine.open(config.data, config.engine, self._disk, self._clock, term=self._term)
         policy = config.engine.fsync_policy
         self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn)
-        self._turn = Turn(self.engine, self._gate, policy, loop, self._after_commit, self._on_poison)
+        self._turn = Turn(
+            self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, self._clock, SyncPlace()
+        )
         self._background = Background(
             self.engine, config, loop, self._look_soon, self._turn.poison, self._on_background_failure
         )

@@ -9,6 +9,7 @@ cdef class Wal:
     cdef readonly unsigned long long synced_lsn
     cdef readonly unsigned long long header_synced_lsn
     cdef readonly unsigned long long bytes_written
+    cdef unsigned long long _ticket_bytes
     cdef object _directory
     cdef object _disk
     cdef object _random

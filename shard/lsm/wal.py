@@ -43,16 +43,20 @@ SEGMENT_BYTES_MIN: Final = SEGMENT_HEADER_BYTES + 2 * EMPTY_RECORD_BYTES + RESER
 
 
 class SyncTicket:
-    """What one fsync round makes durable: everything up to ``lsn``. ``run`` may be called on any thread, once."""
+    """What one fsync round makes durable: everything up to ``lsn``, which are ``bytes`` that were not durable before.
 
-    __slots__ = ("_disk", "_mark_path", "lsn", "positions", "segments")
+    ``run`` may be called on any thread, once.
+    """
 
-    def __init__(self, disk: Disk, directory: str, segments: list[SegmentWriter], lsn: int) -> None:
+    __slots__ = ("_disk", "_mark_path", "bytes", "lsn", "positions", "segments")
+
+    def __init__(self, disk: Disk, directory: str, segments: list[SegmentWriter], lsn: int, size: int) -> None:
         self._disk = disk
         self._mark_path = f"{directory}/{FSYNC_FAILED_NAME}"
         self.segments = segments
         self.positions = {segment.number: segment.position for segment in segments}
         self.lsn = lsn
+        self.bytes = size
 
     def run(self) -> None:
         """fsync the segments, oldest first. OSError is final: hand it to ``sync_end``, never run the ticket again."""
@@ -91,6 +95,7 @@ class Wal:
         self.synced_lsn = 0
         self.header_synced_lsn = 0  # the highest ``synced`` that a written header carries
         self.bytes_written = 0
+        self._ticket_bytes = 0  # of them, those that tickets have covered
 
     @property
     def number(self) -> int:
@@ -219,7 +224,9 @@ class Wal:
         return self._begin(self.written_lsn)
 
     def _begin(self, lsn: int) -> SyncTicket:
-        self._ticket = SyncTicket(self._disk, self._directory, [*self._rolled, self._writer], lsn)
+        segments = [*self._rolled, self._writer]
+        self._ticket = SyncTicket(self._disk, self._directory, segments, lsn, self.bytes_written - self._ticket_bytes)
+        self._ticket_bytes = self.bytes_written
         self._dirty = False
         return self._ticket
 

@@ -10,6 +10,7 @@ from sherd.common.errors import StoreError
 from sherd.common.net.loop import loop_factory
 from sherd.shard.lsm.options import EngineOptions, FsyncPolicy
 from sherd.shard.service import ServiceConnection
+from sherd.shard.sync_place import SyncPlace
 from sherd.shard.turn import Turn, gate_slack
 from support.crash_disk import CrashDisk
 from support.disk_image import Image, Node
@@ -80,7 +81,14 @@ class Outlet:
 class TurnRun:
     """An engine, its gate and its turns under one fsync policy. ``async with`` it."""
 
-    def __init__(self, fsync: str, *, options: EngineOptions | None = None, idle_seconds: float = 3600.0) -> None:
+    def __init__(
+        self,
+        fsync: str,
+        *,
+        options: EngineOptions | None = None,
+        idle_seconds: float = 3600.0,
+        place: SyncPlace | None = None,
+    ) -> None:
         self.disk = GatedDisk()
         options = replace(options or EngineOptions(memtable_bytes=1 << 20), fsync=fsync)
         self.policy = FsyncPolicy.parse(fsync)
@@ -89,13 +97,22 @@ class TurnRun:
         self.early: list[bytes] = []
         """What left before its commit; there must be nothing."""
         self._idle_seconds = idle_seconds
+        self._place = place
 
     async def __aenter__(self) -> Self:
         self.changed = asyncio.Event()
         loop = asyncio.get_running_loop()
         core = self.core
         self.turn = Turn(
-            core.engine, core.gate, self.policy, loop, self._after_commit, self.poisons.append, self._idle_seconds
+            core.engine,
+            core.gate,
+            self.policy,
+            loop,
+            self._after_commit,
+            self.poisons.append,
+            core.clock,
+            self._place,
+            self._idle_seconds,
         )
         self.turn.start()
         self.outlet = self.connect()
