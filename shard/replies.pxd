@@ -6,6 +6,8 @@ cdef class ReplySink:
     cdef readonly Py_ssize_t held_bytes
     cdef bint _dirty
 
+    cpdef bytes take(self)
+
 cdef class ReplyGate:
     cdef readonly unsigned long long synced_lsn
     cdef public double write_delay_seconds
@@ -17,5 +19,8 @@ cdef class ReplyGate:
 
     cpdef reply(self, ReplySink sink, bytes msgid, bytes result, unsigned long long seen_lsn, bint sync, bint is_write)
     cpdef error(self, ReplySink sink, bytes msgid, bytes body, unsigned long long seen_lsn)
+    cpdef Py_ssize_t held(self)
+    cpdef Py_ssize_t delayed(self)
+    cpdef list take_dirty(self)
     cdef _pass(self, ReplySink sink, list parts, unsigned long long needed)
     cdef unsigned long long _needed(self, unsigned long long seen_lsn, bint sync)

@@ -36,6 +36,7 @@ class ReplySink:
         self.ready_bytes = self.held_bytes = 0
         self._dirty = False
 
+    @cython.ccall
     def take(self) -> bytes:
         """The bytes to send now; the sink is empty and clean after."""
         data = b"".join(self.parts)
@@ -123,13 +124,13 @@ class ReplyGate:
             sink._dirty = True
             self._dirty.append(sink)
 
-    @property
-    def wants_sync(self) -> bool:
-        """Whether replies wait for the log to be synced."""
-        return bool(self._held)
+    @cython.ccall
+    def held(self) -> cython.Py_ssize_t:
+        """How many replies wait for the log to be synced."""
+        return len(self._held)
 
-    @property
-    def delayed(self) -> int:
+    @cython.ccall
+    def delayed(self) -> cython.Py_ssize_t:
         """How many write replies wait for back-pressure to let them go."""
         return len(self._delayed)
 
@@ -149,7 +150,8 @@ class ReplyGate:
             needed, sink, parts = self._delayed.popleft()
             self._pass(sink, parts, needed)
 
-    def take_dirty(self) -> list[ReplySink]:
+    @cython.ccall
+    def take_dirty(self) -> list:  # type: ignore[type-arg]
         """The sinks with something to send."""
         dirty = self._dirty
         self._dirty = []

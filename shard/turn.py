@@ -14,13 +14,20 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import cython
+
 from sherd.common.clock import Clock
 from sherd.common.errors import StoreError
-from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import FsyncPolicy
 from sherd.shard.lsm.wal import SyncTicket
-from sherd.shard.replies import ReplyGate
 from sherd.shard.sync_place import SyncPlace
+
+if cython.compiled:
+    from cython.cimports.sherd.shard.lsm.engine import Engine
+    from cython.cimports.sherd.shard.replies import ReplyGate, ReplySink
+else:
+    from sherd.shard.lsm.engine import Engine
+    from sherd.shard.replies import ReplyGate, ReplySink
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +40,7 @@ def gate_slack(policy: FsyncPolicy) -> int | None:
     return {"always": 0, "ops": policy.ops}.get(policy.mode)
 
 
+@cython.cclass
 class Turn:
     """Ends loop turns for one engine and gate. ``schedule`` is called by whoever has staged or answered something."""
 
@@ -58,8 +66,8 @@ class Turn:
         self._clock = clock
         self._place = place
         self._idle_seconds = idle_seconds
-        self._scheduled = False
-        self._stopped = False
+        self._ops = policy.ops if policy.mode == "ops" else 0
+        self._scheduled = self._stopped = False
         self._syncing: Future[None] | None = None
         self._sync_wanted = False
         self._synced = asyncio.Event()  # set when a sync has ended
@@ -76,12 +84,14 @@ class Turn:
             self._every(self._policy.interval_seconds, self._interval_sync)
         self._every(self._idle_seconds, self._idle)
 
+    @cython.ccall
     def schedule(self) -> None:
         """End the turn once everything that is ready has been handled."""
         if not self._scheduled and not self._stopped:
             self._scheduled = True
             self._loop.call_soon(self.end)
 
+    @cython.ccall
     def end(self) -> None:
         """Commit, sync if due, release."""
         self._scheduled = False
@@ -90,11 +100,12 @@ class Turn:
         try:
             self._engine.commit()  # also when nothing is staged: it tells if the engine is down
             if self._is_sync_due():
-                self._start_sync(self._gate.wants_sync)
+                self._start_sync(self._gate.held() > 0)
         except StoreError as error:
             self.poison(error)
             return
         self._delay_writes()
+        sink: ReplySink
         for sink in self._gate.take_dirty():
             data = sink.take()
             if sink.outlet is not None:
@@ -104,7 +115,7 @@ class Turn:
     async def stop(self) -> None:
         """Commit and sync what is staged, release every reply, and end the periodic work. After poison: only that."""
         while not self._stopped:
-            self._gate.release_delayed(self._gate.delayed)
+            self._gate.release_delayed(self._gate.delayed())
             self.end()
             if self._stopped or (self._syncing is None and self._engine.synced_lsn >= self._engine.last_lsn):
                 break
@@ -126,14 +137,17 @@ class Turn:
         self._gate.drop()
         self._on_poison(error)
 
-    def _is_sync_due(self) -> bool:
+    @cython.cfunc
+    def _is_sync_due(self) -> cython.bint:
         """Whether somebody waits for a sync, or has to; a log that has rolled is synced under every policy, so that
         the files of old segments can go."""
-        rolled = self._engine.segment != self._segment
-        self._segment = self._engine.segment
-        unsynced = self._engine.last_lsn - self._engine.synced_lsn
-        many = self._policy.mode == "ops" and unsynced >= self._policy.ops
-        return rolled or many or self._sync_wanted or self._gate.wants_sync
+        engine: Engine = self._engine
+        if engine.segment != self._segment:
+            self._segment = engine.segment
+            return True
+        if self._ops > 0 and engine.last_lsn - engine.synced_lsn >= self._ops:
+            return True
+        return self._sync_wanted or self._gate.held() > 0
 
     def _want_sync(self) -> None:
         """``_start_sync`` outside the end of a turn."""
@@ -196,9 +210,10 @@ class Turn:
         if self._engine.written_lsn > self._engine.synced_lsn:
             self._want_sync()
 
+    @cython.cfunc
     def _delay_writes(self) -> None:
         """Start the delay of the write replies that back-pressure has held since the last turn."""
-        count = self._gate.delayed - self._delays_running
+        count: cython.Py_ssize_t = self._gate.delayed() - self._delays_running
         if count > 0:
             self._delays_running += count
             self._loop.call_later(self._gate.write_delay_seconds, self._let_go, count)

@@ -236,7 +236,7 @@ def test_delayed_writes_leave_later_and_hold_up_nobody(policy: str) -> None:
             run.core.gate.write_delay_seconds = 0.0
             await run.answers(run.outlet, 2)
             assert asyncio.get_running_loop().time() - started > 0.04
-            assert run.core.gate.delayed == 0
+            assert run.core.gate.delayed() == 0
 
     run(main())
 
