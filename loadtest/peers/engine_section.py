@@ -65,7 +65,8 @@ def engine_section(settings: Settings, results: Results) -> None:
         f"Engines: {settings.engine_keys:,} random {KEY_BYTES}-byte keys, {VALUE_BYTES}-byte incompressible values, "
         "64 MiB memtable, 512 MiB cache, 10-bit filters for all; unsynced rows leave syncing to the kernel. "
         "RocksDB and LevelDB compact in threads of their own, Sherd's Store in its janitor process. "
-        "compaction: user bytes per second of bringing everything to the bottom level after the batches."
+        "compaction: user bytes, old and new, per second of bringing all to the bottom level after all keys that "
+        "lay compacted were put again."
     )
     tell(rows.values())
 

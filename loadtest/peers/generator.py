@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from typing import Any
 
 from peers.quiet import Watch
@@ -31,6 +31,8 @@ class Load:
     connections: int = 50
     pipeline: int = 1
     seconds: float | None = None
+    _: KW_ONLY
+    requests: int | None = None
     rate: int | None = None
     keys: int | None = None
     value_bytes: int | None = None

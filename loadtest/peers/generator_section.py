@@ -41,7 +41,7 @@ def _compare(settings: Settings, results: Results, server: Server, workload: str
     title = f"{workload} on Redis without persistence, {CONNECTIONS} x {pipeline}"
     row = results.open_row("generator", title, "requests/s")
     for name in in_turns(settings.rounds, (OURS, THEIRS)):
-        load = Load(workload, CONNECTIONS, pipeline, settings.seconds, None, KEYS, VALUE_BYTES)
+        load = Load(workload, CONNECTIONS, pipeline, settings.seconds, keys=KEYS, value_bytes=VALUE_BYTES)
         if name == OURS:
             report = drive(server, load)
             requests = int(report["requests"])

@@ -18,6 +18,8 @@ from peers.targets import request_row
 CONNECTIONS = 50
 PIPELINES = (1, 16, 64)
 SMALL, LARGE = 100, 1024
+MEMTABLES_BYTES = 4 * (64 << 20)
+ENTRY_BYTES = 16 + 250  # of a set beside its value, in a memtable or its log
 
 
 def everyday_servers() -> list[Server]:
@@ -33,19 +35,28 @@ def server_section(settings: Settings, results: Results) -> None:
             fill(serving, keys, value_bytes)
             for workload in ("get", "set"):
                 for pipeline in PIPELINES:
-                    load = Load(workload, CONNECTIONS, pipeline, settings.seconds, None, keys, value_bytes)
+                    requests = before_first_flush(value_bytes) if workload == "set" else None
+                    load = Load(
+                        workload, CONNECTIONS, pipeline, settings.seconds, requests, keys=keys, value_bytes=value_bytes
+                    )
                     _throughput_row(settings, results, serving, load)
                 if value_bytes == SMALL:
                     _one_in_flight(
-                        settings, results, serving, Load(workload, 1, 1, settings.seconds, None, keys, SMALL)
+                        settings, results, serving, Load(workload, 1, 1, settings.seconds, keys=keys, value_bytes=SMALL)
                     )
             if value_bytes == SMALL and settings.steady_seconds:
                 _steady_row(settings, results, serving, keys)
     results.remarks.append(
         f"Servers: {settings.keys:,} keys of 16 bytes ({settings.large_keys:,} with 1 KiB values), uniform, "
         f"{settings.seconds:g} s a measurement, Sherd with 4 shards, fsync interval:1s; gets are of loaded, flushed "
-        "and compacted tables with a warm page cache; sets of Sherd and Tarantool begin with empty memtables."
+        "and compacted tables with a warm page cache; sets of Sherd and Tarantool begin with empty memtables, and end "
+        "after as many as Sherd's memtables take (the steady row goes on)."
     )
+
+
+def before_first_flush(value_bytes: int) -> int:
+    """Sets after which Sherd's memtables, and the log segments of their size, are nearly full."""
+    return MEMTABLES_BYTES * 9 // 10 // (value_bytes + ENTRY_BYTES)
 
 
 def _throughput_row(settings: Settings, results: Results, serving: Standing, load: Load) -> None:
@@ -61,7 +72,7 @@ def _one_in_flight(settings: Settings, results: Results, serving: Standing, load
 
 
 def _steady_row(settings: Settings, results: Results, serving: Standing, keys: int) -> None:
-    load = Load("set", CONNECTIONS, 16, settings.steady_seconds, None, keys, SMALL)
+    load = Load("set", CONNECTIONS, 16, settings.steady_seconds, keys=keys, value_bytes=SMALL)
     row = results.open_row("servers", f"set {SMALL} B, {CONNECTIONS} x 16, steady", "requests/s")
     alternate(row, 1, serving, partial(_turn, load=load))
 
@@ -82,7 +93,8 @@ def always_section(settings: Settings, results: Results) -> None:
     with standing(settings, results, servers, "always") as serving:
         for pipeline in (1, 16):
             row = results.open_row("always", request_row("set always", SMALL, CONNECTIONS, pipeline), "requests/s")
-            load = Load("set", CONNECTIONS, pipeline, settings.seconds, None, settings.keys, SMALL)
+            requests = before_first_flush(SMALL)
+            load = Load("set", CONNECTIONS, pipeline, settings.seconds, requests, keys=settings.keys, value_bytes=SMALL)
             alternate(row, settings.rounds, serving, partial(_turn, load=load))
 
 
@@ -92,7 +104,7 @@ def latency_section(settings: Settings, results: Results) -> None:
     with standing(settings, results, servers, "latency") as serving:
         fill(serving, settings.keys, SMALL)
         for rate in settings.offered_rates:
-            load = Load("get", CONNECTIONS, 1, settings.seconds, rate, settings.keys, SMALL)
+            load = Load("get", CONNECTIONS, 1, settings.seconds, rate=rate, keys=settings.keys, value_bytes=SMALL)
             _latency_rows(settings, results, serving, load)
 
 

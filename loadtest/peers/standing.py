@@ -48,7 +48,7 @@ def _start(server: Server, directory: Path) -> str | None:
 def fill(serving: Standing, keys: int, value_bytes: int) -> None:
     """Put every key once into each of them, and bring it to where it would be in the long run."""
     for _, server in serving:
-        load = Load("load", LOAD_CONNECTIONS, LOAD_PIPELINE, None, None, keys, value_bytes)
+        load = Load("load", LOAD_CONNECTIONS, LOAD_PIPELINE, keys=keys, value_bytes=value_bytes)
         drive(server, load)
         server.into_tables()
     for _, server in serving:

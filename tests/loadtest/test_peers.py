@@ -281,7 +281,7 @@ def test_a_tiny_run_of_a_peer(tmp_path: Path, kind: type[Server]) -> None:
             fill(serving, 500, value_bytes)
             for workload, pipeline in (("get", 1), ("get", 64), ("set", 16)):
                 server.empty_memtables()
-                sample = measure(server, Load(workload, 5, pipeline, 0.2, None, 500, value_bytes))
+                sample = measure(server, Load(workload, 5, pipeline, 0.2, keys=500, value_bytes=value_bytes))
                 assert sample.value > 0
                 assert sample.detail["missing"] == 0
     assert [cpu.stat_of(pid) for pid in pids] == [None] * len(pids)
