@@ -22,4 +22,4 @@ cdef class Cursor:
     cdef copy_from(self, Cursor other)
     cdef invalidate(self)
 
-cdef int compare_keys(bytes a, bytes b) except? -1
+cdef int compare_keys(bytes a, bytes b) noexcept

@@ -21,6 +21,7 @@ else:
 
 
 @cython.cfunc
+@cython.exceptval(check=False)
 def compare_keys(a: bytes, b: bytes) -> cython.int:
     """Below, at or above zero as ``a`` sorts before, with or after ``b``."""
     if cython.compiled:

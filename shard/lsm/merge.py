@@ -74,9 +74,14 @@ class MergeCursor(Cursor):
             head.prev()
         if not head.valid:
             del self._order[0]
-        elif len(self._order) > 1 and not self._before(head, self._order[1]):
-            del self._order[0]
-            self._insert(head)
+            return
+        at: cython.Py_ssize_t = 0
+        last: cython.Py_ssize_t = len(self._order) - 1
+        while at < last and not self._before(head, self._order[at + 1]):
+            self._order[at] = self._order[at + 1]
+            at += 1
+        if at > 0:
+            self._order[at] = head
 
     @cython.cfunc
     def _step(self) -> None:
