@@ -9,17 +9,15 @@ core of proxies answers 1 / proxy's time, one core of shards 1 / shards' time.
 """
 
 import argparse
-import json
 import math
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from bench_run import bench
 from peers.cpu import Usage
 
 from sherd.testing import Cluster
@@ -27,13 +25,6 @@ from sherd.testing import Cluster
 PIPELINES = (1, 16, 64)
 CONNECTIONS = 50
 LOAD_OF_THE_EXAMPLE = 1_000_000
-
-
-def bench(address: str, *options: str) -> dict[str, Any]:
-    """One run of `sherd bench`; its report."""
-    command = [sys.executable, "-m", "sherd.cli.main", "bench", "--connect", address, "--json", *options]
-    report: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
-    return report
 
 
 def measure(address: str, workload: str, pipeline: int, seconds: float, keys: int) -> tuple[float, float, float]:

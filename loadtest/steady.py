@@ -8,12 +8,11 @@ Prints p99.9 and the longest time without any reply; exits 1 if they are over 10
 """
 
 import argparse
-import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from bench_run import bench
 
 from sherd.testing import Cluster
 
@@ -21,22 +20,13 @@ P999_US_MAX = 10_000
 GAP_MS_MAX = 50.0
 CONNECTIONS = 50
 KEYS = 20_000_000
-
-
-def bench(address: str, *options: str) -> dict[str, Any]:
-    """One run of `sherd bench` with random sets; its report."""
-    command = [
-        *(sys.executable, "-m", "sherd.cli.main", "bench", "--connect", address, "--json", "--workload", "set"),
-        *("--connections", str(CONNECTIONS), "--keys", str(KEYS), *options),
-    ]
-    report: dict[str, Any] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
-    return report
+LOAD = ("--workload", "set", "--connections", str(CONNECTIONS), "--keys", str(KEYS))
 
 
 def sustained(address: str, seconds: float) -> float:
     """Requests/s of a closed loop, once the memory that only fills at first has been filled."""
-    bench(address, "--pipeline", "16", "--seconds", str(seconds))
-    return float(bench(address, "--pipeline", "16", "--seconds", str(seconds))["per_second"])
+    bench(address, *LOAD, "--pipeline", "16", "--seconds", str(seconds))
+    return float(bench(address, *LOAD, "--pipeline", "16", "--seconds", str(seconds))["per_second"])
 
 
 def main() -> int:
@@ -56,7 +46,7 @@ def main() -> int:
             offered = given.share * highest
             print(f"sustained {highest:,.0f} sets/s; offering {offered:,.0f}/s for {given.seconds:.0f} s", flush=True)
             report = bench(
-                cluster.address, "--rate", str(int(offered)), "--pipeline", "64", "--seconds", str(given.seconds)
+                cluster.address, *LOAD, "--rate", str(int(offered)), "--pipeline", "64", "--seconds", str(given.seconds)
             )
             shards = db.status()["shards"]
     print(

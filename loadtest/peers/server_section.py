@@ -37,7 +37,13 @@ def server_section(settings: Settings, results: Results) -> None:
                 for pipeline in PIPELINES:
                     requests = before_first_flush(value_bytes) if workload == "set" else None
                     load = Load(
-                        workload, CONNECTIONS, pipeline, settings.seconds, requests, keys=keys, value_bytes=value_bytes
+                        workload,
+                        CONNECTIONS,
+                        pipeline,
+                        settings.seconds,
+                        requests=requests,
+                        keys=keys,
+                        value_bytes=value_bytes,
                     )
                     _throughput_row(settings, results, serving, load)
                 if value_bytes == SMALL:
@@ -94,7 +100,9 @@ def always_section(settings: Settings, results: Results) -> None:
         for pipeline in (1, 16):
             row = results.open_row("always", request_row("set always", SMALL, CONNECTIONS, pipeline), "requests/s")
             requests = before_first_flush(SMALL)
-            load = Load("set", CONNECTIONS, pipeline, settings.seconds, requests, keys=settings.keys, value_bytes=SMALL)
+            load = Load(
+                "set", CONNECTIONS, pipeline, settings.seconds, requests=requests, keys=settings.keys, value_bytes=SMALL
+            )
             alternate(row, settings.rounds, serving, partial(_turn, load=load))
 
 
