@@ -56,7 +56,7 @@ def key_of(number: int) -> bytes:
 
 
 def value_of(number: int) -> bytes:
-    at = number * 61 % (len(NOISE) - VALUE_BYTES)
+    at = number * 101 % (len(NOISE) - VALUE_BYTES)
     return NOISE[at : at + VALUE_BYTES]
 
 

@@ -41,7 +41,8 @@ from sherd.shard.turn import Turn, gate_slack
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS_MAX = 5.0
-LOOK_SECONDS = 0.002
+LOOKS_PER_MEMTABLE = 64
+"""At background work and back-pressure, while one memtable is filled."""
 
 
 class Worker:
@@ -74,7 +75,8 @@ class Worker:
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._segment = 0
-        self._look_at = 0.0
+        self._look_at_bytes = 0
+        self._look_bytes = config.engine.memtable_bytes // LOOKS_PER_MEMTABLE
 
     async def serve(self) -> int:
         """Serve until told to stop; 0 after a clean close, 1 when the shard was poisoned."""
@@ -122,13 +124,14 @@ class Worker:
         return 0 if self._failure is None else 1
 
     def _after_commit(self) -> None:
-        """Look at background work and back-pressure: at once after a roll of the log, else every few milliseconds."""
-        now = self._loop.time()
-        segment = self.engine.segment
-        if segment == self._segment and now < self._look_at:
+        """Look at background work and back-pressure: at once after a roll of the log or news of a job, else when
+        enough has been written to change either.
+        """
+        segment, written = self.engine.segment, self.engine.log_bytes
+        if segment == self._segment and written < self._look_at_bytes:
             return
         self._segment = segment
-        self._look_at = now + LOOK_SECONDS
+        self._look_at_bytes = written + self._look_bytes
         self._background.poke()
         pressure = self.engine.pressure()
         self._background.set_pressed(pressure.delay_seconds > 0)
@@ -137,7 +140,7 @@ class Worker:
 
     def _look_soon(self) -> None:
         """Background work has changed: look at it, and at the pressure, at the end of this turn."""
-        self._look_at = 0.0
+        self._look_at_bytes = 0
         self._turn.schedule()
 
     def _on_poison(self, error: StoreError) -> None:

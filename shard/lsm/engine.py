@@ -216,6 +216,11 @@ class Engine(EngineCore):
         """Whether the compaction that ``request_compact`` asked for is finished."""
         return bool(self.upkeep.compact_done(token))
 
+    @property
+    def log_bytes(self) -> int:
+        """Bytes written to the log since this process opened it."""
+        return int(self.wal.bytes_written) if self.wal is not None else 0
+
     def pressure(self) -> Pressure:
         """How far background work is behind; cheap."""
         pressure: Pressure = self.upkeep.pressure(self._active.memory_bytes)

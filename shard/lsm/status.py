@@ -55,7 +55,7 @@ def status(engine: "Engine", active: Memtable) -> dict[str, object]:
     keys = sum(table.entries - 2 * table.tombstones for table in tables)
     keys += sum(len(memtable) - 2 * memtable.tombstones for memtable in memtables)
     saved = quarantined(engine.disk, engine.directory)
-    log_bytes = engine.wal.bytes_written if engine.wal is not None else 0
+    log_bytes = engine.log_bytes
     written = counters.flush_bytes + counters.compaction_write_bytes
     return {
         "term": engine.term,
