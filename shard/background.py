@@ -20,6 +20,7 @@ from sherd.common.errors import Overloaded, SherdError, StoreError
 from sherd.common.logs import event
 from sherd.shard.config import ShardConfig
 from sherd.shard.janitor_protocol import (
+    NICE_YIELD,
     MessageBuffer,
     answer_of,
     encode_message,
@@ -33,7 +34,6 @@ from sherd.shard.lsm.steps import Steps
 
 log = logging.getLogger(__name__)
 
-NICE_AT_EASE = 10
 RESTART_PAUSE_SECONDS_MIN = 0.1
 RESTART_PAUSE_SECONDS_MAX = 5.0
 HANG_SECONDS = 120.0
@@ -88,7 +88,7 @@ class Background:
         self._results: asyncio.Queue[tuple[Job, Any] | None] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="install")
         self._waiters: list[tuple[str, int, float, Done]] = []
-        self._nice = NICE_AT_EASE
+        self._nice = NICE_YIELD
         self._stopped = False
 
     @property
@@ -137,7 +137,7 @@ class Background:
 
     def set_pressed(self, pressed: bool) -> None:
         """Whether writers wait for the janitor: then it runs at normal priority."""
-        nice = 0 if pressed else NICE_AT_EASE
+        nice = 0 if pressed else NICE_YIELD
         if nice == self._nice:
             return
         pipe = self._pipe()
@@ -191,7 +191,7 @@ class Background:
         """One janitor from start to end; what it had not done has failed then."""
         try:
             process = await asyncio.create_subprocess_exec(
-                *janitor_command(self._config.data, self._config.engine, os.getpid(), NICE_AT_EASE),
+                *janitor_command(self._config.data, self._config.engine, os.getpid(), NICE_YIELD),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
@@ -199,7 +199,7 @@ class Background:
             event(log, logging.ERROR, "janitor can't be started", error=error)
             return
         self._process = process
-        self._nice = NICE_AT_EASE
+        self._nice = NICE_YIELD
         self.poke()
         try:
             await self._read(process)

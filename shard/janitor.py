@@ -20,7 +20,14 @@ from sherd.common.disk import Disk, RealDisk
 from sherd.common.errors import SherdError
 from sherd.common.logs import configure_logs, event
 from sherd.common.process import ParentGone, die_with_parent
-from sherd.shard.janitor_protocol import MessageBuffer, done_message, encode_message, failed_message, job_of
+from sherd.shard.janitor_protocol import (
+    NICE_MAX,
+    MessageBuffer,
+    done_message,
+    encode_message,
+    failed_message,
+    job_of,
+)
 from sherd.shard.lsm.job_types import CompactJob, Job
 from sherd.shard.lsm.jobs import run_job
 from sherd.shard.lsm.options import EngineOptions
@@ -49,8 +56,12 @@ class Niceness:
             event(log, logging.INFO, "priority stays: an ordinary user can not raise it again", nice=self._base)
 
     def set(self, nice: int) -> None:
-        """Be nicer by ``nice`` than the process was started."""
-        if self._movable:
+        """Be nicer by ``nice`` than the process was started, or yield to all at ``NICE_YIELD``."""
+        if not self._movable:
+            return
+        yields = nice > NICE_MAX
+        os.sched_setscheduler(0, os.SCHED_IDLE if yields else os.SCHED_OTHER, os.sched_param(0))
+        if not yields:
             os.setpriority(os.PRIO_PROCESS, 0, self._base + nice)
 
 

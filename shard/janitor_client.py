@@ -61,7 +61,7 @@ class JanitorClient:
         self._send(encode_message(job_message(job)))
 
     def set_nice(self, nice: int) -> None:
-        """Change the janitor's niceness, 0 (as this process) to 19, if the system lets it."""
+        """Change the janitor's niceness, 0 (as this process) to 19, or ``NICE_YIELD``, if the system lets it."""
         if self._process is not None:
             self._send(encode_message(nice_message(nice)))
 

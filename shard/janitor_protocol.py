@@ -3,7 +3,7 @@
 A message is a u32 (little-endian) length and that many bytes of MessagePack, an array whose first item is its kind:
 
     to the janitor    ["job", job]                       see lsm/job_types.py for the wire forms
-                      ["nice", n]                        niceness from now on, 0 to 19
+                      ["nice", n]                        niceness from now on, 0 to 19; 20: yield to all
     from the janitor  ["done", result]
                       ["failed", job id, error, text, errno]
 
@@ -24,6 +24,9 @@ from sherd.shard.lsm.options import EngineOptions
 HEADER_BYTES: Final = 4
 MESSAGE_BYTES_MAX: Final = 256 << 20
 NICE_MAX: Final = 19
+NICE_YIELD: Final = NICE_MAX + 1
+"""Run only when nobody else wants the processor (SCHED_IDLE). Whoever wakes gets it at once; from a process that is
+only nice he gets it at the end of its slice, milliseconds that each hop of a request may have to wait."""
 
 _ERRORS: Final[dict[str, type[SherdError]]] = {
     kind.__name__: kind for kind in (Corruption, StoreCorrupt, StoreFormat, StoreFull, StoreError)
@@ -93,7 +96,7 @@ def job_message(job: Job) -> list[Any]:
 
 def nice_message(nice: int) -> list[Any]:
     """Asks for another niceness."""
-    return ["nice", max(0, min(nice, NICE_MAX))]
+    return ["nice", max(0, min(nice, NICE_YIELD))]
 
 
 def done_message(result: JobResult) -> list[Any]:

@@ -25,6 +25,7 @@ from sherd.shard.janitor_client import JanitorClient, JanitorDied
 from sherd.shard.janitor_protocol import (
     HEADER_BYTES,
     MESSAGE_BYTES_MAX,
+    NICE_YIELD,
     MessageBuffer,
     answer_of,
     decode_message,
@@ -155,12 +156,14 @@ def test_its_niceness_follows_the_parent(tmp_path: Path, client: JanitorClient) 
     client.submit(PrepareJob(1, "a", 9, 1000, 1))
     outcome(client)
     movable = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - base
-    for number, nice in enumerate((10, 3, 0), 2):
+    for number, nice in enumerate((10, NICE_YIELD, 3, NICE_YIELD, 0), 2):
         client.set_nice(nice)
         client.submit(PrepareJob(number, "a", 9, 1000, 1))
         outcome(client)
-        found = os.getpriority(os.PRIO_PROCESS, pid)
-        assert found == base + nice if movable else found in (base, base + 1)
+        assert (os.sched_getscheduler(pid) == os.SCHED_IDLE) == (movable and nice == NICE_YIELD)
+        if nice < NICE_YIELD:
+            found = os.getpriority(os.PRIO_PROCESS, pid)
+            assert found == base + nice if movable else found in (base, base + 1)
 
 
 def gone(pid: int) -> bool:
