@@ -110,7 +110,7 @@ def test_killing_is_refused_where_the_cluster_may_be_anothers(cluster: Cluster) 
         done = locust(host, "--run-time=1s", "--kill-every=1", "MixedWithFaults")
         assert done.returncode == 1
         assert said in done.stderr, done.stderr
-    done = locust(cluster.address, "--run-time=1s", "--kill-every=1", "--processes=2", "MixedWithFaults")
+    done = locust(cluster.address, "--run-time=1s", "--kill-every=1", "--master", "MixedWithFaults")
     assert done.returncode != 0
     assert "one locust process" in done.stderr, done.stderr
 
