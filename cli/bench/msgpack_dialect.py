@@ -102,15 +102,7 @@ class MsgpackDialect(Dialect):
         out.reserve(HEAD_ROOM + size)
         out.put_bytes(head)
         out.put_digits(number, 16)
-        if size < 1 << 8:
-            out.put(0xC4)
-            out.put(size)
-        elif size < 1 << 16:
-            out.put(0xC5)
-            out.put_big(size, 2)
-        else:
-            out.put(0xC6)
-            out.put_big(size, 4)
+        out.put_bin_head(size)
         self.values.append(out, number, size)
 
     @cython.cfunc

@@ -64,6 +64,19 @@ class Outgoing:
             self.put((number >> (8 * width)) & 0xFF)
 
     @cython.cfunc
+    def put_bin_head(self, size: cython.Py_ssize_t) -> None:
+        """Append what MessagePack puts before ``size`` bytes of type bin."""
+        if size < 1 << 8:
+            self.put(0xC4)
+            self.put(size)
+        elif size < 1 << 16:
+            self.put(0xC5)
+            self.put_big(size, 2)
+        else:
+            self.put(0xC6)
+            self.put_big(size, 4)
+
+    @cython.cfunc
     def put_digits(self, number: cython.ulonglong, width: cython.Py_ssize_t) -> None:
         """Append ``number`` as ``width`` decimal digits, filled up with zeros."""
         at: cython.Py_ssize_t = self.used + width
