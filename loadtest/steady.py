@@ -2,9 +2,10 @@
 
     python loadtest/steady.py [--seconds 600] [--share 0.7]
 
-Starts a cluster of its own, fills it until flushes and compactions run, finds the rate that it sustains over a while in
-a closed loop of one request in flight on each connection, then offers ``--share`` of that rate in an open loop, where
-latency counts from when a request was due. (With more in flight a closed loop is faster, because it sends in bunches,
+Starts a cluster of its own, fills it until flushes and compactions run, finds the rate that it sustains in a closed
+loop of one request in flight on each connection, over a time in which every shard flushes and compacts several times
+(a rate of a few seconds is not sustained: its compactions come later), then offers ``--share`` of that rate in an open
+loop, where latency counts from when a request was due. (With more in flight a closed loop is faster, because it sends in bunches,
 which an open loop does not: its rate says nothing of what can be offered.)
 Prints p99.9 and the longest time without any reply; exits 1 if they are over 10 ms or 50 ms, or if anything failed.
 """
@@ -34,7 +35,7 @@ def main() -> int:
     """Measure, report, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=600.0, help="of the measured load [600]")
-    parser.add_argument("--warm-up", type=float, default=30.0, help="seconds of each run that finds the rate [30]")
+    parser.add_argument("--warm-up", type=float, default=120.0, help="seconds of each run that finds the rate [120]")
     parser.add_argument("--share", type=float, default=0.7, help="of the sustained rate to offer [0.7]")
     parser.add_argument("--shards", type=int, default=4)
     parser.add_argument("--connections", type=int, default=50)

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import sys
+import time
 from collections import deque
 from typing import Any
 
@@ -35,6 +36,13 @@ from sherd.shard.lsm.options import EngineOptions
 log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 16
+WORK_SECONDS = 0.00025
+REST_SECONDS = 0.00006
+"""At ease the janitor works and rests in turn. While it works, the kernel takes its processor for busy, and what waits
+behind another process on the next one is left there until a timer ticks, milliseconds later; each rest has the kernel
+look for such work at once. (Asking for less is no use: a timer is late by about as much.)"""
+LOOK_SECONDS = 0.01
+"""Between looks at what has come in."""
 
 
 class Niceness:
@@ -80,8 +88,11 @@ class Janitor:
         self._messages = MessageBuffer()
         self._waiting: deque[Job] = deque()
         self._niceness = Niceness()
+        self._at_ease = False
+        self._rested_at = self._looked_at = 0.0
 
     def set_nice(self, nice: int) -> None:
+        self._at_ease = nice > NICE_MAX
         self._niceness.set(nice)
 
     def serve(self) -> None:
@@ -110,7 +121,17 @@ class Janitor:
             raise ValueError(f"a message of kind {message[0]!r}")
 
     def _pause(self) -> None:
-        """Between two stretches of a compaction: notice what has come in, and run what should not wait for its end."""
+        """Between two stretches of a job: rest if there is time for it, and notice what has come in now and then."""
+        now = time.monotonic()
+        if self._at_ease and now - self._rested_at >= WORK_SECONDS:
+            time.sleep(REST_SECONDS)
+            now = self._rested_at = time.monotonic()
+        if now - self._looked_at >= LOOK_SECONDS:
+            self._looked_at = now
+            self._look_around()
+
+    def _look_around(self) -> None:
+        """Notice that the parent is gone, take in what has come in, and run what should not wait for a job's end."""
         if os.getppid() != self._parent_pid:
             raise ParentGone(f"the parent process {self._parent_pid} is gone")
         while select.select([self._input_fd], [], [], 0)[0]:

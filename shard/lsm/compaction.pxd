@@ -1,6 +1,7 @@
 cimport cython
 
 from sherd.shard.lsm.cursor cimport Cursor
+from sherd.shard.lsm.pauses cimport Pauses
 
 
 @cython.final
@@ -9,8 +10,7 @@ cdef class Survivors(Cursor):
     cdef list _older
     cdef Py_ssize_t _older_at
     cdef unsigned long long _judged_ms
-    cdef object _pause
-    cdef Py_ssize_t _until_pause
+    cdef Pauses _pauses
     cdef readonly long long dropped
     cdef readonly long long buried
 

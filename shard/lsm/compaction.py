@@ -6,22 +6,21 @@ log, which every replica shares, never by this machine's clock.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 import cython
 
 if cython.compiled:
     from cython.cimports.sherd.shard.lsm.cursor import Cursor, compare_keys
     from cython.cimports.sherd.shard.lsm.format import KIND_DELETE
+    from cython.cimports.sherd.shard.lsm.pauses import Pauses
     from cython.cimports.sherd.shard.lsm.table_writer import TableWriter
 else:
     from sherd.shard.lsm.cursor import Cursor, compare_keys
     from sherd.shard.lsm.format import KIND_DELETE
+    from sherd.shard.lsm.pauses import Pauses
     from sherd.shard.lsm.table_writer import TableWriter
 
-PAUSE_BYTES: int = 1 << 20
-"""Input read between two calls of ``pause``, about."""
-_PAUSE_BYTES = cython.declare(cython.Py_ssize_t, PAUSE_BYTES)
 _ENTRY_BYTES = cython.declare(cython.Py_ssize_t, 32)  # what an entry counts beside its key and value
 
 
@@ -42,20 +41,17 @@ class Survivors(Cursor):
     """What is left of ``source``, from its first entry to its last; moves only by ``seek_first`` and ``next``.
 
     ``older`` are the key ranges (inclusive) in which older versions may stand outside the source; ``judged_ms`` is
-    the time by which entries are expired. ``pause`` is called about once a MiB of input. ``dropped`` counts entries
+    the time by which entries are expired. All input is spent on ``pauses``. ``dropped`` counts entries
     left out, ``buried`` the expired ones that became tombstones.
     """
 
-    def __init__(
-        self, source: Cursor, older: Iterable[tuple[bytes, bytes]], judged_ms: int, pause: Callable[[], None]
-    ) -> None:
+    def __init__(self, source: Cursor, older: Iterable[tuple[bytes, bytes]], judged_ms: int, pauses: Pauses) -> None:
         Cursor.__init__(self)
         self._source = source
         self._older = join_ranges(older)
         self._older_at = 0
         self._judged_ms = judged_ms
-        self._pause = pause
-        self._until_pause = _PAUSE_BYTES
+        self._pauses = pauses
         self.dropped = 0
         self.buried = 0
 
@@ -90,10 +86,7 @@ class Survivors(Cursor):
         source: Cursor = self._source
         dead: cython.bint
         while source.valid:
-            self._until_pause -= len(source.key) + source.value_len + _ENTRY_BYTES
-            if self._until_pause < 0:
-                self._until_pause = _PAUSE_BYTES
-                self._pause()
+            self._pauses.spend(len(source.key) + source.value_len + _ENTRY_BYTES)
             dead = source.kind == KIND_DELETE or 0 < source.expiry_ms <= self._judged_ms
             if not dead:
                 self.copy_from(source)

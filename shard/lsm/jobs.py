@@ -37,6 +37,7 @@ from sherd.shard.lsm.log_run import LogRun
 from sherd.shard.lsm.manifest import TableMeta
 from sherd.shard.lsm.merge import MergeCursor
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.pauses import Pauses
 from sherd.shard.lsm.segment import prepare_segment
 from sherd.shard.lsm.segment_reader import SegmentReader
 from sherd.shard.lsm.table import Table
@@ -63,7 +64,7 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 def run_job(
     job: Job, directory: str, disk: Disk, options: EngineOptions, pause: Callable[[], None] = lambda: None
 ) -> JobResult:
-    """Run ``job`` on the files of ``directory`` to its end. ``pause`` is called about once a MiB of a compaction.
+    """Run ``job`` on the files of ``directory`` to its end. ``pause`` is called every few KiB of a flush or compaction.
 
     Raises Corruption or StoreCorrupt, naming file and offset, for damaged inputs; StoreFull if the disk has no room;
     OSError if it fails; and whatever ``pause`` raises. The job's temporary files are then gone.
@@ -71,9 +72,9 @@ def run_job(
     outputs = _Outputs(job, directory, disk, options)
     try:
         if isinstance(job, FlushJob):
-            return _flush(job, directory, disk, outputs)
+            return _flush(job, directory, disk, outputs, Pauses(pause))
         if isinstance(job, CompactJob):
-            return _compact(job, directory, disk, outputs, pause)
+            return _compact(job, directory, disk, outputs, Pauses(pause))
         if isinstance(job, MoveJob):
             return MoveResult(job.id)
         return _prepare(job, directory, disk)
@@ -120,18 +121,18 @@ class _Outputs:
                 self._disk.unlink(f"{self._directory}/{name}")
 
 
-def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> FlushResult:
-    run = LogRun()
+def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs, pauses: Pauses) -> FlushResult:
+    run = LogRun(pauses)
     last_lsn = max(0, job.first_lsn - 1)
     next_lsn = job.first_lsn
     logged_ms = read_bytes = 0
     where = directory
     for number in job.segments:
+        if last_lsn >= job.end_lsn:
+            break
         with SegmentReader.open(disk, f"{directory}/{segment_name(number)}", number) as reader:
             where = reader.path
             for offset, header, body in reader.records(next_lsn):
-                if last_lsn >= job.end_lsn and header.last_lsn > job.end_lsn:
-                    break
                 try:
                     time_ms = run.add(body)
                 except Corruption as error:
@@ -141,6 +142,8 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> Flus
                 next_lsn = last_lsn + 1
                 logged_ms = max(logged_ms, time_ms)
                 read_bytes += header.record_bytes
+                if last_lsn >= job.end_lsn:
+                    break  # what else is in the segment is not looked at, not even where it ends
             verdict = reader.verdict
             if verdict is not None and not verdict.clean and last_lsn < job.end_lsn:
                 raise Corruption(
@@ -153,12 +156,10 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs) -> Flus
     return FlushResult(job.id, outputs.write(run, job.table_bytes), logged_ms, read_bytes)
 
 
-def _compact(
-    job: CompactJob, directory: str, disk: Disk, outputs: _Outputs, pause: Callable[[], None]
-) -> CompactResult:
+def _compact(job: CompactJob, directory: str, disk: Disk, outputs: _Outputs, pauses: Pauses) -> CompactResult:
     with contextlib.ExitStack() as stack:
         runs = [stack.enter_context(contextlib.closing(_Run(run, directory, disk))) for run in job.sources]
-        survivors = Survivors(MergeCursor([run.cursor() for run in runs]), job.older, job.judged_ms, pause)
+        survivors = Survivors(MergeCursor([run.cursor() for run in runs]), job.older, job.judged_ms, pauses)
         survivors.seek_first()
         tables = outputs.write(survivors, job.table_bytes, job.cuts)
     return CompactResult(job.id, tables, survivors.dropped, sum(table.bytes for table in job.inputs))

@@ -1,6 +1,7 @@
 cimport cython
 
 from sherd.shard.lsm.cursor cimport Cursor
+from sherd.shard.lsm.pauses cimport Pauses
 from sherd.shard.lsm.record_body cimport OpReader
 
 
@@ -21,6 +22,7 @@ cdef int compare_slots(const void *a, const void *b) noexcept nogil
 
 @cython.final
 cdef class LogRun(Cursor):
+    cdef Pauses _pauses
     cdef list _bodies
     cdef Slot *_slots
     cdef Py_ssize_t _room
@@ -29,5 +31,7 @@ cdef class LogRun(Cursor):
 
     cpdef unsigned long long add(self, bytes body)
     cdef int _append(self, OpReader ops)
-    cdef int _sort(self)
+    cdef int _sort(self) except -1
+    cdef int _merge_stretches(self, Py_ssize_t width) except -1
+    cdef int _merge_into(self, Slot *merged, Py_ssize_t width) except -1
     cdef _show(self)

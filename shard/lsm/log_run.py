@@ -5,6 +5,9 @@ and waiting for memory is most of a flush's time. So the operations stay where t
 and what is sorted is an array of slots: where key and value lie, and the key's first bytes as a number, which decides
 most comparisons without a look at the key. Interpreted, the slots are a list of tuples with the same order.
 
+Slots are sorted in stretches and the stretches merged by twos, so that no pause is far away; one sort of them all would
+be a tenth of a second in which nothing else gets the processor.
+
 Invariants: a slot points into a body that ``_bodies`` keeps alive; once placed, slots ``[0, _count)`` are sorted by key
 and, within a key, newest first, so that a key's later slots are passed over.
 """
@@ -12,16 +15,22 @@ and, within a key, newest first, so that a key's later slots are passed over.
 import cython
 
 if cython.compiled:
-    from cython.cimports.libc.stdlib import free, qsort, realloc
+    from cython.cimports.libc.stdlib import free, malloc, qsort, realloc
     from cython.cimports.libc.string import memcmp
     from cython.cimports.sherd.shard.lsm.cursor import Cursor, compare_keys
     from cython.cimports.sherd.shard.lsm.log_run import Slot
+    from cython.cimports.sherd.shard.lsm.pauses import Pauses
     from cython.cimports.sherd.shard.lsm.record_body import OpReader
 else:
     from sherd.shard.lsm.cursor import Cursor, compare_keys
+    from sherd.shard.lsm.pauses import Pauses
     from sherd.shard.lsm.record_body import OpReader
 
 _SLOTS_MIN = 1024
+STRETCH: int = 2048
+"""Slots that are sorted in one go."""
+_STRETCH = cython.declare(cython.Py_ssize_t, STRETCH)
+_SLOT_COST = cython.declare(cython.Py_ssize_t, 8)  # what it costs to merge a slot, in bytes of input worked on
 
 if cython.compiled:
 
@@ -47,10 +56,11 @@ if cython.compiled:
 @cython.final
 @cython.cclass
 class LogRun(Cursor):
-    """Filled by ``add``, then walked by ``seek_first`` and ``next``."""
+    """Filled by ``add``, then walked by ``seek_first`` and ``next``; what that reads is spent on ``pauses``."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Pauses) -> None:
         Cursor.__init__(self)
+        self._pauses = pauses
         self._bodies: list[bytes] = []
         self._room = 0
         self._count = 0
@@ -93,8 +103,56 @@ class LogRun(Cursor):
             return 0
 
         @cython.cfunc
+        @cython.exceptval(-1, check=False)
         def _sort(self) -> cython.int:
-            qsort(self._slots, self._count, cython.sizeof(Slot), compare_slots)
+            begin: cython.Py_ssize_t
+            for begin in range(0, self._count, _STRETCH):
+                qsort(self._slots + begin, min(_STRETCH, self._count - begin), cython.sizeof(Slot), compare_slots)
+                self._pauses.spend(_SLOT_COST * 10 * _STRETCH)
+            width: cython.Py_ssize_t = _STRETCH
+            while width < self._count:
+                self._merge_stretches(width)
+                width *= 2
+            return 0
+
+        @cython.cfunc
+        @cython.exceptval(-1, check=False)
+        def _merge_stretches(self, width: cython.Py_ssize_t) -> cython.int:
+            """Make sorted stretches of twice ``width`` out of sorted ones of ``width``."""
+            merged = cython.cast(cython.pointer[Slot], malloc(self._room * cython.sizeof(Slot)))
+            if merged == cython.NULL:
+                raise MemoryError
+            try:
+                self._merge_into(merged, width)
+            except BaseException:
+                free(merged)
+                raise
+            free(self._slots)
+            self._slots = merged
+            return 0
+
+        @cython.cfunc
+        @cython.exceptval(-1, check=False)
+        def _merge_into(self, merged: cython.pointer[Slot], width: cython.Py_ssize_t) -> cython.int:
+            slots: cython.pointer[Slot] = self._slots
+            at: cython.Py_ssize_t = 0
+            while at < self._count:
+                left: cython.Py_ssize_t = at
+                right: cython.Py_ssize_t = min(at + width, self._count)
+                left_end: cython.Py_ssize_t = right
+                right_end: cython.Py_ssize_t = min(right + width, self._count)
+                while at < right_end:
+                    if right == right_end or (
+                        left < left_end
+                        and compare_slots(cython.address(slots[left]), cython.address(slots[right])) <= 0
+                    ):
+                        merged[at] = slots[left]
+                        left += 1
+                    else:
+                        merged[at] = slots[right]
+                        right += 1
+                    at += 1
+                    self._pauses.spend(_SLOT_COST)
             return 0
 
         @cython.cfunc
@@ -133,6 +191,7 @@ class LogRun(Cursor):
         self._bodies.append(body)
         while ops.next():
             self._append(ops)
+        self._pauses.spend(len(body))
         return ops.time_ms
 
     @cython.ccall
@@ -150,6 +209,7 @@ class LogRun(Cursor):
             return
         shown: bytes = self.key
         while True:
+            self._pauses.spend(len(self.key) + self.value_len)
             self._i += 1
             if self._i >= self._count:
                 self.invalidate()

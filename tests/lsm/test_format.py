@@ -17,6 +17,7 @@ from sherd.shard.lsm.format import SEGMENT_SUFFIX, TABLE_SUFFIX, file_number, se
 from sherd.shard.lsm.level_cursor import LevelCursor
 from sherd.shard.lsm.log_run import LogRun
 from sherd.shard.lsm.merge import MergeCursor
+from sherd.shard.lsm.pauses import Pauses
 from sherd.shard.lsm.record import RecordBuilder
 from sherd.shard.lsm.record_body import OpReader
 from sherd.shard.lsm.segment_scan import RecordHeader, RecordScanner
@@ -38,7 +39,7 @@ def test_compiled_constants_say_the_same() -> None:
     "kind",
     [
         *(RecordBuilder, OpReader, RecordHeader, RecordScanner, Entry, Cursor, Block, BlockBuilder, BlockCache),
-        *(Table, TableCursor, TableWriter, LevelCursor, MergeCursor, Survivors, LogRun),
+        *(Table, TableCursor, TableWriter, LevelCursor, MergeCursor, Survivors, LogRun, Pauses),
     ],
 )
 def test_compiled_classes_are_extension_types(kind: type) -> None:

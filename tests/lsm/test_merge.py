@@ -11,12 +11,13 @@ from support.crash_disk import CrashDisk
 from support.table_run import KEYS, check_cursor, entries, open_table, walk, write_table
 
 from sherd.common.errors import Corruption
-from sherd.shard.lsm.compaction import PAUSE_BYTES, Survivors, join_ranges
+from sherd.shard.lsm.compaction import Survivors, join_ranges
 from sherd.shard.lsm.cursor import Cursor
 from sherd.shard.lsm.entry import Entry
 from sherd.shard.lsm.format import KIND_DELETE, KIND_PUT
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.merge import MergeCursor
+from sherd.shard.lsm.pauses import PAUSE_BYTES, Pauses
 
 pytestmark = pytest.mark.core
 
@@ -153,7 +154,7 @@ def test_survivors_are_what_still_matters(sources: list[dict[bytes, Entry]], ran
             expected[key] = entry
         elif any(a <= key <= b for a, b in ranges):
             expected[key] = Entry(entry.lsn, KIND_DELETE, 0, None)
-    survivors = Survivors(MergeCursor(cursors(sources)), ranges, NOW, lambda: None)
+    survivors = Survivors(MergeCursor(cursors(sources)), ranges, NOW, Pauses(lambda: None))
     assert walk(survivors) == sorted(expected.items())
     assert survivors.dropped == len(newest(sources)) - len(expected)
 
@@ -165,16 +166,16 @@ def test_expiry_is_at_the_very_millisecond() -> None:
     memtable = Memtable()
     for key, entry in source.items():
         memtable.insert(key, entry)
-    survivors = Survivors(MergeCursor(memtable.cursors()), (), NOW, lambda: None)
+    survivors = Survivors(MergeCursor(memtable.cursors()), (), NOW, Pauses(lambda: None))
     assert [key for key, _ in walk(survivors)] == [b"6", b"7"]
 
 
-def test_pauses_come_about_once_a_mib_even_while_nothing_survives() -> None:
+def test_pauses_come_as_input_is_read_even_while_nothing_survives() -> None:
     memtable = Memtable()
     for i in range(200):
         memtable.insert(b"%03d" % i, Entry(i + 1, KIND_PUT, 1, bytes(PAUSE_BYTES // 20)))
     pauses = []
-    survivors = Survivors(MergeCursor(memtable.cursors()), (), NOW, lambda: pauses.append(1))
+    survivors = Survivors(MergeCursor(memtable.cursors()), (), NOW, Pauses(lambda: pauses.append(1)))
     survivors.seek_first()
     assert not survivors.valid
     assert survivors.dropped == 200
@@ -189,7 +190,7 @@ def test_what_a_pause_raises_ends_the_walk() -> None:
     def pause() -> None:
         raise KeyboardInterrupt
 
-    survivors = Survivors(MergeCursor(memtable.cursors()), (), NOW, pause)
+    survivors = Survivors(MergeCursor(memtable.cursors()), (), NOW, Pauses(pause))
     with contextlib.suppress(KeyboardInterrupt):
         survivors.seek_first()
     assert not survivors.valid

@@ -20,7 +20,7 @@ from support.table_run import open_table, walk
 from sherd.common.disk import RealDisk
 from sherd.common.errors import Corruption, Internal, StoreCorrupt, StoreFull
 from sherd.common.process import ParentGone
-from sherd.shard.janitor import Janitor
+from sherd.shard.janitor import WORK_SECONDS, Janitor
 from sherd.shard.janitor_client import JanitorClient, JanitorDied
 from sherd.shard.janitor_protocol import (
     HEADER_BYTES,
@@ -246,6 +246,24 @@ def test_it_ends_when_another_process_has_become_its_parent(tmp_path: Path) -> N
         janitor._run(PrepareJob(1, "a", 9, 1000, 1))
     os.close(requests[0])
     os.close(results[1])
+
+
+@pytest.mark.parametrize(("nice", "least", "most"), [(NICE_YIELD, 20, 1000), (0, 0, 5)])
+def test_it_rests_between_stretches_of_work_unless_writers_wait(
+    tmp_path: Path, nice: int, least: int, most: int
+) -> None:
+    """Counted are the times that the process gave up the processor of its own accord, in 20 ms and more of work."""
+    requests, results = os.pipe(), os.pipe()
+    janitor = Janitor(str(tmp_path), DISK, OPTIONS, requests[0], results[1], os.getppid())
+    janitor._at_ease = nice == NICE_YIELD  # set_nice would lower the priority of the tests, perhaps for good
+    worked = time.process_time()
+    rests = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    while time.process_time() - worked < 100 * WORK_SECONDS:
+        janitor._pause()
+    rests = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - rests
+    assert least <= rests <= most
+    for fd in (*requests, *results):
+        os.close(fd)
 
 
 def test_a_janitor_of_a_dead_parent_does_not_start(tmp_path: Path) -> None:
