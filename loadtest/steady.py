@@ -5,8 +5,8 @@
 Starts a cluster of its own, fills it until flushes and compactions run, finds the rate that it sustains in a closed
 loop of one request in flight on each connection, over a time in which every shard flushes and compacts several times
 (a rate of a few seconds is not sustained: its compactions come later), then offers ``--share`` of that rate in an open
-loop, where latency counts from when a request was due. (With more in flight a closed loop is faster, because it sends in bunches,
-which an open loop does not: its rate says nothing of what can be offered.)
+loop, where latency counts from when a request was due. (With more in flight a closed loop is faster, because it sends
+in bunches, which an open loop does not: its rate says nothing of what can be offered.)
 Prints p99.9 and the longest time without any reply; exits 1 if they are over 10 ms or 50 ms, or if anything failed.
 """
 
