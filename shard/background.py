@@ -26,7 +26,7 @@ from sherd.shard.janitor_protocol import (
     encode_message,
     janitor_command,
     job_message,
-    nice_message,
+    pace_message,
 )
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.job_types import Job
@@ -45,6 +45,8 @@ UNHELD_FILES_MAX = 100
 """Files that may wait to be unlinked before results wait for that."""
 FREED_ENTRIES = 2000
 FREE_PAUSE_SECONDS = 0.002
+REST_US_MIN, REST_US_MAX = 60, 1500
+"""Rests of the janitor, when its work is nearly urgent and when there is all the time."""
 REST_SECONDS = 5.0
 """How long nothing must have been written before the store is tidied up: longer than the pauses of a busy client."""
 STOP_SECONDS = 2.0
@@ -88,7 +90,7 @@ class Background:
         self._results: asyncio.Queue[tuple[Job, Any] | None] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="install")
         self._waiters: list[tuple[str, int, float, Done]] = []
-        self._nice = NICE_YIELD
+        self._pace = -1  # in tenths of what is urgent; the janitor has not been told of any
         self._stopped = False
 
     @property
@@ -135,15 +137,17 @@ class Background:
         except StoreError as error:
             self._on_poison(error)
 
-    def set_pressed(self, pressed: bool) -> None:
-        """Whether writers wait for the janitor: then it runs at normal priority."""
-        nice = 0 if pressed else NICE_YIELD
-        if nice == self._nice:
-            return
+    def set_pace(self, urgency: float) -> None:
+        """How soon the work has to be done: from 1 on writers wait for it. Told to the janitor when it has changed."""
+        tenths = min(int(10 * urgency), 10)
+        if self._waiters:
+            tenths = max(tenths, 9)
         pipe = self._pipe()
-        if pipe is not None:
-            self._nice = nice
-            pipe.write(encode_message(nice_message(nice)))
+        if tenths == self._pace or pipe is None:
+            return
+        self._pace = tenths
+        rest_us = REST_US_MIN + (REST_US_MAX - REST_US_MIN) * (9 - tenths) // 9
+        pipe.write(encode_message(pace_message(0, 0) if tenths == 10 else pace_message(NICE_YIELD, rest_us)))
 
     def _pipe(self) -> asyncio.StreamWriter | None:
         """The janitor's ear, if it still has one."""
@@ -157,6 +161,7 @@ class Background:
         request = self._engine.request_flush if kind == "flush" else self._engine.request_compact
         self._waiters.append((kind, request(), self._loop.time(), done))
         self.poke()
+        self._changed()
         self._look_at_waiters()
 
     def _look_at_waiters(self) -> None:
@@ -199,7 +204,7 @@ class Background:
             event(log, logging.ERROR, "janitor can't be started", error=error)
             return
         self._process = process
-        self._nice = NICE_YIELD
+        self._pace = -1
         self.poke()
         try:
             await self._read(process)

@@ -37,10 +37,9 @@ log = logging.getLogger(__name__)
 
 _READ_BYTES = 1 << 16
 WORK_SECONDS = 0.00025
-REST_SECONDS = 0.00006
-"""At ease the janitor works and rests in turn. While it works, the kernel takes its processor for busy, and what waits
-behind another process on the next one is left there until a timer ticks, milliseconds later; each rest has the kernel
-look for such work at once. (Asking for less is no use: a timer is late by about as much.)"""
+"""After so much work the janitor rests, for as long as it is told to. While it works, the kernel takes its processor
+for busy, and what waits behind another process on the next one is left there until a timer ticks, milliseconds later;
+each rest has the kernel look for such work at once."""
 LOOK_SECONDS = 0.01
 """Between looks at what has come in."""
 
@@ -88,11 +87,11 @@ class Janitor:
         self._messages = MessageBuffer()
         self._waiting: deque[Job] = deque()
         self._niceness = Niceness()
-        self._at_ease = False
+        self._rest_seconds = 0.0
         self._rested_at = self._looked_at = 0.0
 
-    def set_nice(self, nice: int) -> None:
-        self._at_ease = nice > NICE_MAX
+    def set_pace(self, nice: int, rest_us: int = 0) -> None:
+        self._rest_seconds = rest_us * 1e-6
         self._niceness.set(nice)
 
     def serve(self) -> None:
@@ -115,16 +114,16 @@ class Janitor:
     def _take(self, message: list[Any]) -> None:
         if message[0] == "job":
             self._waiting.append(job_of(message))
-        elif message[0] == "nice":
-            self.set_nice(message[1])
+        elif message[0] == "pace":
+            self.set_pace(message[1], message[2])
         else:
             raise ValueError(f"a message of kind {message[0]!r}")
 
     def _pause(self) -> None:
         """Between two stretches of a job: rest if there is time for it, and notice what has come in now and then."""
         now = time.monotonic()
-        if self._at_ease and now - self._rested_at >= WORK_SECONDS:
-            time.sleep(REST_SECONDS)
+        if self._rest_seconds and now - self._rested_at >= WORK_SECONDS:
+            time.sleep(self._rest_seconds)
             now = self._rested_at = time.monotonic()
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
@@ -180,7 +179,7 @@ def main() -> None:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         options = EngineOptions(**json.loads(arguments.options))
         janitor = Janitor(arguments.directory, RealDisk(), options, sys.stdin.fileno(), output_fd, arguments.parent_pid)
-        janitor.set_nice(arguments.nice)
+        janitor.set_pace(arguments.nice)
         janitor.serve()
     except ParentGone:
         return

@@ -17,7 +17,7 @@ from sherd.shard.janitor_protocol import (
     encode_message,
     janitor_command,
     job_message,
-    nice_message,
+    pace_message,
 )
 from sherd.shard.lsm.job_types import Job, JobResult
 from sherd.shard.lsm.options import EngineOptions
@@ -60,10 +60,12 @@ class JanitorClient:
         self.start()
         self._send(encode_message(job_message(job)))
 
-    def set_nice(self, nice: int) -> None:
-        """Change the janitor's niceness, 0 (as this process) to 19, or ``NICE_YIELD``, if the system lets it."""
+    def set_pace(self, nice: int, rest_us: int = 0) -> None:
+        """Change the janitor's niceness, 0 (as this process) to 19, or ``NICE_YIELD``, if the system lets it, and the
+        microseconds that it rests after each stretch of work.
+        """
         if self._process is not None:
-            self._send(encode_message(nice_message(nice)))
+            self._send(encode_message(pace_message(nice, rest_us)))
 
     def _send(self, data: bytes) -> None:
         if self._process is None or self._process.stdin is None:

@@ -3,7 +3,8 @@
 A message is a u32 (little-endian) length and that many bytes of MessagePack, an array whose first item is its kind:
 
     to the janitor    ["job", job]                       see lsm/job_types.py for the wire forms
-                      ["nice", n]                        niceness from now on, 0 to 19; 20: yield to all
+                      ["pace", n, rest]                  from now on: niceness, 0 to 19, or 20: yield to all; and
+                                                         microseconds of rest after each stretch of work, 0: none
     from the janitor  ["done", result]
                       ["failed", job id, error, text, errno]
 
@@ -94,9 +95,9 @@ def job_message(job: Job) -> list[Any]:
     return ["job", job.to_wire()]
 
 
-def nice_message(nice: int) -> list[Any]:
-    """Asks for another niceness."""
-    return ["nice", max(0, min(nice, NICE_YIELD))]
+def pace_message(nice: int, rest_us: int) -> list[Any]:
+    """Asks for another niceness, and for rests of so many microseconds."""
+    return ["pace", max(0, min(nice, NICE_YIELD)), max(0, rest_us)]
 
 
 def done_message(result: JobResult) -> list[Any]:

@@ -134,7 +134,7 @@ class Worker:
         self._look_at_bytes = written + self._look_bytes
         self._background.poke()
         pressure = self.engine.pressure()
-        self._background.set_pressed(pressure.delay_seconds > 0)
+        self._background.set_pace(1.0 if pressure.delay_seconds > 0 else self.engine.urgency())
         self._gate.write_delay_seconds = pressure.delay_seconds
         self._service.overloaded = pressure.overloaded
 

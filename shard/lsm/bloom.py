@@ -12,8 +12,10 @@ from xxhash import xxh3_64_intdigest
 
 if cython.compiled:
     from cython.cimports.sherd.shard.lsm.block import load_u32, load_u64
+    from cython.cimports.sherd.shard.lsm.pauses import Pauses
 else:
     from sherd.shard.lsm.block import load_u32, load_u64
+    from sherd.shard.lsm.pauses import Pauses
 
 _HEAD_BYTES = cython.declare(cython.Py_ssize_t, 4)  # the u32 number of probes; the bits follow
 _LOW32 = cython.declare(cython.ulonglong, 0xFFFFFFFF)  # as a literal it would be a Python integer
@@ -31,7 +33,7 @@ def probes_for(bits_per_key: int) -> int:
     return max(1, min(PROBES_MAX, round(bits_per_key * 0.69)))
 
 
-def build_filter(key_hashes: bytes, bits_per_key: int) -> bytes:
+def build_filter(key_hashes: bytes, bits_per_key: int, pauses: Pauses | None = None) -> bytes:
     """The filter of the keys whose ``hash_key`` is in ``key_hashes``, as u64 each."""
     count: cython.Py_ssize_t = len(key_hashes) // 8
     wanted = (count * bits_per_key + 7) // 8 * 8
@@ -48,6 +50,8 @@ def build_filter(key_hashes: bytes, bits_per_key: int) -> bytes:
     k: cython.Py_ssize_t
     _: cython.uint
     for k in range(count):
+        if pauses is not None:
+            pauses.spend(8)
         key_hash = load_u64(hashes, 8 * k)
         probe = key_hash & _LOW32
         step = key_hash >> 32 | 1

@@ -226,6 +226,10 @@ class Engine(EngineCore):
         pressure: Pressure = self.upkeep.pressure(self._active.memory_bytes)
         return pressure
 
+    def urgency(self) -> float:
+        """How soon background work has to be done: 1 and more when writers are delayed. Cheap."""
+        return float(self.upkeep.urgency(self._active.memory_bytes))
+
     # -- the rest ----------------------------------------------------------------------------------------------------
 
     def now_ms(self) -> int:

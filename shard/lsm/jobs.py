@@ -98,7 +98,9 @@ class _Outputs:
         self._options = TableOptions.of(options)
         self._names: list[str] = []
 
-    def write(self, cursor: Cursor, table_bytes: int, cuts: tuple[bytes, ...] = ()) -> tuple[OutputTable, ...]:
+    def write(
+        self, cursor: Cursor, table_bytes: int, pauses: Pauses, cuts: tuple[bytes, ...] = ()
+    ) -> tuple[OutputTable, ...]:
         """Write the entries from the cursor on, as many tables of ``table_bytes`` raw bytes as they make, or smaller
         ones that end at ``cuts`` (see CompactJob).
         """
@@ -111,7 +113,7 @@ class _Outputs:
                 # Names of temporaries are unique to incarnation, job and output, so their hash is a salt of its own.
                 writer = TableWriter(file, self._options, xxh3_64_intdigest(name.encode()))
                 copy_entries(cursor, writer, table_bytes, cuts)
-                tables.append(OutputTable(name, writer.finish()))
+                tables.append(OutputTable(name, writer.finish(pauses)))
         return tuple(tables)
 
     def remove(self) -> None:
@@ -153,7 +155,9 @@ def _flush(job: FlushJob, directory: str, disk: Disk, outputs: _Outputs, pauses:
     if last_lsn != job.end_lsn:
         raise Corruption(f"{where}: the last record ends at LSN {last_lsn}, where {job.end_lsn} was to be flushed")
     run.seek_first()
-    return FlushResult(job.id, outputs.write(run, job.table_bytes), logged_ms, read_bytes)
+    result = FlushResult(job.id, outputs.write(run, job.table_bytes, pauses), logged_ms, read_bytes)
+    run.release()
+    return result
 
 
 def _compact(job: CompactJob, directory: str, disk: Disk, outputs: _Outputs, pauses: Pauses) -> CompactResult:
@@ -161,7 +165,7 @@ def _compact(job: CompactJob, directory: str, disk: Disk, outputs: _Outputs, pau
         runs = [stack.enter_context(contextlib.closing(_Run(run, directory, disk))) for run in job.sources]
         survivors = Survivors(MergeCursor([run.cursor() for run in runs]), job.older, job.judged_ms, pauses)
         survivors.seek_first()
-        tables = outputs.write(survivors, job.table_bytes, job.cuts)
+        tables = outputs.write(survivors, job.table_bytes, pauses, job.cuts)
     return CompactResult(job.id, tables, survivors.dropped, sum(table.bytes for table in job.inputs))
 
 

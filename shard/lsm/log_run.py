@@ -27,6 +27,7 @@ else:
     from sherd.shard.lsm.record_body import OpReader
 
 _SLOTS_MIN = 1024
+_FREED_BODIES = 256
 STRETCH: int = 2048
 """Slots that are sorted in one go."""
 _STRETCH = cython.declare(cython.Py_ssize_t, STRETCH)
@@ -193,6 +194,14 @@ class LogRun(Cursor):
             self._append(ops)
         self._pauses.spend(len(body))
         return ops.time_ms
+
+    def release(self) -> None:
+        """Free the records, a few at a time; nothing can be read any more."""
+        self.invalidate()
+        while self._bodies:
+            freed = sum(map(len, self._bodies[-_FREED_BODIES:]))
+            del self._bodies[-_FREED_BODIES:]
+            self._pauses.spend(freed)
 
     @cython.ccall
     def seek_first(self) -> None:

@@ -44,6 +44,12 @@ def debt(value: float, slow: float, stop: float) -> float:
     return min(max((value - slow) / (stop - slow), 0.0), 1.0)
 
 
+def urgency(options: EngineOptions, *, frozen: int, active_bytes: int, level0_tables: int, pending_bytes: int) -> float:
+    """How near writers are to being delayed: 0 while there is nothing to do, 1 when the delays begin, more after."""
+    memory = (frozen + active_bytes / options.memtable_bytes) / FROZEN_MEMTABLES_MAX if frozen else 0.0
+    return max(memory, level0_tables / options.level0_tables_slow, pending_bytes / options.pending_bytes_slow)
+
+
 def may_freeze(options: EngineOptions, frozen: int, memory_bytes: int, needed: int = 0) -> bool:
     """Whether the active memtable may join ``frozen`` waiting ones; ``memory_bytes`` are of all of them together.
 

@@ -15,6 +15,7 @@ from sherd.shard.lsm.block_frame import BlockEncoder
 from sherd.shard.lsm.bloom import build_filter
 from sherd.shard.lsm.format import BLOCK_TRAILER_BYTES, TABLE_FOOTER_BYTES
 from sherd.shard.lsm.options import EngineOptions
+from sherd.shard.lsm.pauses import Pauses
 from sherd.shard.lsm.table_layout import HANDLE, Footer, Handle, TableProperties, encode_header
 
 if cython.compiled:
@@ -181,7 +182,7 @@ class TableWriter:
         self._write(data)
         return Handle(offset, len(data) - BLOCK_TRAILER_BYTES, len(raw))
 
-    def finish(self) -> TableProperties:
+    def finish(self, pauses: Pauses | None = None) -> TableProperties:
         """Write the rest, sync the file, and say what is in it. ValueError for a table without entries."""
         if self._done or not self.entries:
             raise ValueError("the table is finished" if self._done else "a table needs an entry")
@@ -191,7 +192,7 @@ class TableWriter:
         index = self._write_section(self._index.finish(), self._encoder)
         key_filter = b""
         if self._bits_per_key:
-            key_filter = build_filter(bytes(self._key_hashes[: 8 * self.entries]), self._bits_per_key)
+            key_filter = build_filter(bytes(self._key_hashes[: 8 * self.entries]), self._bits_per_key, pauses)
         filter_handle = self._write_section(key_filter, plain)
         properties = TableProperties(
             entries=self.entries,

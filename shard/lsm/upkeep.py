@@ -35,7 +35,7 @@ from sherd.shard.lsm.manifest import TableMeta
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
-from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, may_freeze, pressure
+from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, may_freeze, pressure, urgency
 from sherd.shard.lsm.rest import flush_at_rest, pick_at_rest
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
@@ -340,6 +340,16 @@ class Upkeep:
             self._options,
             frozen=len(self.waiting),
             frozen_bytes=self._waiting_bytes,
+            active_bytes=active_bytes,
+            level0_tables=len(self._levels[0]),
+            pending_bytes=self._pending_bytes,
+        )
+
+    def urgency(self, active_bytes: int) -> float:
+        """See pressure.py."""
+        return urgency(
+            self._options,
+            frozen=len(self.waiting),
             active_bytes=active_bytes,
             level0_tables=len(self._levels[0]),
             pending_bytes=self._pending_bytes,

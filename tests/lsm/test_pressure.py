@@ -21,6 +21,7 @@ from sherd.shard.lsm.pressure import (
     Pressure,
     may_freeze,
     pressure,
+    urgency,
 )
 
 pytestmark = pytest.mark.core
@@ -45,6 +46,24 @@ def test_no_delay_in_ordinary_work() -> None:
     assert at(frozen=1, active=1.0) == NO_PRESSURE
     assert at(level0=OPTIONS.level0_tables_compact + 2) == NO_PRESSURE
     assert at(pending=OPTIONS.pending_bytes_slow) == NO_PRESSURE
+
+
+def urgency_at(frozen: int = 0, active: float = 0.0, level0: int = 0, pending: int = 0) -> float:
+    return urgency(
+        OPTIONS,
+        frozen=frozen,
+        active_bytes=int(active * OPTIONS.memtable_bytes),
+        level0_tables=level0,
+        pending_bytes=pending,
+    )
+
+
+def test_work_is_urgent_where_the_delays_begin() -> None:
+    assert urgency_at(active=1.0) == 0.0  # nothing waits
+    assert 0.5 <= urgency_at(frozen=1) < urgency_at(frozen=1, active=0.5) < 1.0
+    assert urgency_at(frozen=2) == 1.0
+    assert urgency_at(level0=OPTIONS.level0_tables_slow - 1) < 1.0 == urgency_at(level0=OPTIONS.level0_tables_slow)
+    assert urgency_at(pending=OPTIONS.pending_bytes_slow - 1) < 1.0 == urgency_at(pending=OPTIONS.pending_bytes_slow)
 
 
 def test_overloaded_only_at_a_hard_limit() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -108,6 +109,24 @@ async def background_run(
 def drive(main: Coroutine[Any, Any, None]) -> None:
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(asyncio.wait_for(main, PATIENCE_SECONDS))
+
+
+def test_the_janitor_yields_until_its_work_is_urgent(tmp_path: Path) -> None:
+    base = os.getpriority(os.PRIO_PROCESS, 0)
+    movable = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - base
+
+    async def main() -> None:
+        async with background_run(tmp_path) as run:
+            pid = await run.janitor()
+            for urgency in (0.5, 1.0, 0.0, 2.5, 0.9):
+                run.work.set_pace(urgency)
+                yields = movable and urgency < 1
+                await run.until(lambda yields=yields: (os.sched_getscheduler(pid) == os.SCHED_IDLE) == yields)
+            run.write(300)
+            await run.force("flush")
+            run.check_data()
+
+    drive(main())
 
 
 def test_forced_work_completes_and_reports(tmp_path: Path) -> None:

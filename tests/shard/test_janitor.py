@@ -157,7 +157,7 @@ def test_its_niceness_follows_the_parent(tmp_path: Path, client: JanitorClient) 
     outcome(client)
     movable = os.geteuid() == 0 or resource.getrlimit(resource.RLIMIT_NICE)[0] >= 20 - base
     for number, nice in enumerate((10, NICE_YIELD, 3, NICE_YIELD, 0), 2):
-        client.set_nice(nice)
+        client.set_pace(nice)
         client.submit(PrepareJob(number, "a", 9, 1000, 1))
         outcome(client)
         assert (os.sched_getscheduler(pid) == os.SCHED_IDLE) == (movable and nice == NICE_YIELD)
@@ -248,14 +248,14 @@ def test_it_ends_when_another_process_has_become_its_parent(tmp_path: Path) -> N
     os.close(results[1])
 
 
-@pytest.mark.parametrize(("nice", "least", "most"), [(NICE_YIELD, 20, 1000), (0, 0, 5)])
+@pytest.mark.parametrize(("rest_us", "least", "most"), [(60, 20, 1000), (0, 0, 5)])
 def test_it_rests_between_stretches_of_work_unless_writers_wait(
-    tmp_path: Path, nice: int, least: int, most: int
+    tmp_path: Path, rest_us: int, least: int, most: int
 ) -> None:
     """Counted are the times that the process gave up the processor of its own accord, in 20 ms and more of work."""
     requests, results = os.pipe(), os.pipe()
     janitor = Janitor(str(tmp_path), DISK, OPTIONS, requests[0], results[1], os.getppid())
-    janitor._at_ease = nice == NICE_YIELD  # set_nice would lower the priority of the tests, perhaps for good
+    janitor.set_pace(0, rest_us)
     worked = time.process_time()
     rests = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
     while time.process_time() - worked < 100 * WORK_SECONDS:
