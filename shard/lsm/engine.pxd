@@ -1,5 +1,5 @@
-from sherd.shard.lsm.engine_core cimport EngineCore
+from sherd.shard.lsm.engine_following cimport EngineFollowing
 
 
-cdef class Engine(EngineCore):
+cdef class Engine(EngineFollowing):
     pass

@@ -27,10 +27,10 @@ from sherd.shard.lsm.steps import DiskWork, Steps, refreshed, run_steps
 from sherd.shard.lsm.wal import Wal
 
 if cython.compiled:
-    from cython.cimports.sherd.shard.lsm.engine_core import EngineCore
+    from cython.cimports.sherd.shard.lsm.engine_following import EngineFollowing
     from cython.cimports.sherd.shard.lsm.memtable import Memtable
 else:
-    from sherd.shard.lsm.engine_core import EngineCore
+    from sherd.shard.lsm.engine_following import EngineFollowing
     from sherd.shard.lsm.memtable import Memtable
 
 log = logging.getLogger("lsm")
@@ -39,7 +39,7 @@ SNAPSHOT_COPY_KEYS = 10_000  # up to here a snapshot copies the active memtable;
 
 
 @cython.cclass
-class Engine(EngineCore):
+class Engine(EngineFollowing):
     """Open with ``Engine.open``; the initializer takes what that has prepared."""
 
     @classmethod
@@ -52,17 +52,21 @@ class Engine(EngineCore):
         *,
         random: Callable[[int], bytes] = os.urandom,
         term: int | None = None,
+        follow: bool = False,
         read_only: bool = False,
         create: bool = True,
     ) -> Self:
         """Recover ``directory`` and start a new term in it.
 
         ``term`` None takes the next of its own; a given one must be above all that the directory has seen. With
-        ``read_only`` nothing is changed and writes raise StoreReadOnly. Raises StoreLocked, StoreFormat, StoreReadOnly,
+        ``follow`` no term is started, and the records of another's log are taken until ``lead``. With ``read_only``
+        nothing is changed and writes raise StoreReadOnly. Raises StoreLocked, StoreFormat, StoreReadOnly,
         StoreFull, StoreCorrupt (refused; names file and offset), else StoreError.
         """
         time = ShardTime(clock)
-        opened = open_directory(directory, options, disk, time, random, term=term, read_only=read_only, create=create)
+        opened = open_directory(
+            directory, options, disk, time, random, term=term, follow=follow, read_only=read_only, create=create
+        )
         return cls(directory, options, disk, clock, random, time, opened)
 
     # -- ranges ------------------------------------------------------------------------------------------------------
@@ -229,6 +233,24 @@ class Engine(EngineCore):
     def urgency(self) -> float:
         """How soon background work has to be done: 1 and more when writers are delayed. Cheap."""
         return float(self.upkeep.urgency(self._active.memory_bytes))
+
+    # -- being followed ----------------------------------------------------------------------------------------------
+
+    @property
+    def log_segments(self) -> list[int]:
+        """Numbers of the segments whose records a follower can be given, ascending; the last is being written."""
+        kept = [segment.number for segment in self.upkeep.retention.segments]
+        waiting = [number for frozen in self.upkeep.waiting for number in frozen.segments]
+        return [*kept, *waiting, self.segment]
+
+    def retain(self, lsn: int | None) -> None:
+        """Keep the log from ``lsn`` on for followers, as far as ``retain_log_bytes`` goes; None keeps none for them."""
+        self.upkeep.retention.needed_lsn = lsn
+
+    @property
+    def terms(self) -> list[tuple[int, int]]:
+        """The history of the log: (term, its first LSN), ascending."""
+        return list(self.installer.terms)
 
     # -- the rest ----------------------------------------------------------------------------------------------------
 

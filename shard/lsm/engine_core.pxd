@@ -8,6 +8,7 @@ from sherd.shard.lsm.wal cimport Wal
 
 cdef class EngineCore:
     cdef readonly bint staged
+    cdef readonly bint following
     cdef readonly unsigned long long term
     cdef readonly unsigned long long last_lsn
     cdef readonly unsigned long long written_lsn
@@ -25,6 +26,9 @@ cdef class EngineCore:
     cdef Memtable _active
     cdef tuple _frozen
     cdef Version _version
+    cdef public object tail
+    cdef list _shipped
+    cdef Py_ssize_t _shipped_bytes
     cdef RecordBuilder _builder
     cdef Py_ssize_t _room
     cdef unsigned long long _salt
@@ -40,6 +44,7 @@ cdef class EngineCore:
     cpdef Entry delete(self, bytes key, object if_version=*)
     cpdef list batch(self, list ops)
     cpdef commit(self)
+    cdef _take_segment(self)
     cdef _stage(self, int kind, bytes key, bytes value, unsigned long long expiry_ms)
     cdef _make_room(self, Py_ssize_t needed)
     cdef _check_version(self, Entry found, object if_version)

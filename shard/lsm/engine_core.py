@@ -29,6 +29,7 @@ from sherd.common.errors import (
 from sherd.shard.lsm.batch import OP_OVERHEAD_BYTES, plan_batch
 from sherd.shard.lsm.frozen import FrozenMemtable
 from sherd.shard.lsm.installer import NO_ROOM
+from sherd.shard.lsm.log_tail import LogTail
 from sherd.shard.lsm.opening import Opened
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.status import Counters
@@ -76,17 +77,22 @@ class EngineCore:
         self.installer = opened.installer
         self.wal = opened.wal
         self.term = opened.term
+        self.following = opened.following
         self.last_lsn = self.written_lsn = self.synced_lsn = opened.last_lsn
         self.seen_lsn = 0
         self.staged = False
+        self.tail: LogTail | None = None
         self.counters = Counters(cut_bytes=opened.recovered.cut_bytes)
         self._lock = opened.lock
         self._down: StoreError | None = None
         self._active = Memtable()
         self._builder = RecordBuilder(self.last_lsn + 1)
-        self._room = self.wal.room if self.wal is not None else 0
-        self._salt = self.wal.salt if self.wal is not None else 0
-        self.segment = self.wal.number if self.wal is not None else 0
+        self._shipped: list[bytes] = []
+        self._shipped_bytes = 0
+        self._room = 0
+        self._salt = 0
+        self.segment = 0
+        self._take_segment()
         self._memtable_bytes_max = options.memtable_bytes
         self.upkeep = Upkeep(
             options,
@@ -99,6 +105,7 @@ class EngineCore:
             disk=disk,
             directory=directory,
             random=random,
+            kept=opened.recovered.kept,
         )
         self._refresh()
 
@@ -230,6 +237,8 @@ class EngineCore:
         if self._down is not None:
             raise self._refusal()
         if self._builder.bytes_staged + needed > self._room or self._active.memory_bytes >= self._memtable_bytes_max:
+            if self.following:
+                raise StoreReadOnly(f"{self.directory} follows another's log and takes no writes of its own")
             self.roll(needed)
 
     def roll(self, needed: int = 0) -> None:
@@ -254,10 +263,16 @@ class EngineCore:
         self.upkeep.add(FrozenMemtable(self._active, [self.wal.number], self.last_lsn, self.time.logged_ms))
         self._active = Memtable()
         self.wal.roll()
-        self._room = self.wal.room
-        self._salt = self.wal.salt
-        self.segment = self.wal.number
+        self._take_segment()
         self._refresh()
+
+    @cython.cfunc
+    def _take_segment(self) -> None:
+        """Go on in the log's active segment. A follower has no room in it for writes of its own."""
+        if self.wal is not None:
+            self._room = -1 if self.following else self.wal.room
+            self._salt = self.wal.salt
+            self.segment = self.wal.number
 
     @cython.ccall
     def commit(self) -> None:
@@ -268,13 +283,22 @@ class EngineCore:
             return
         time_ms = self.time.now_ms()
         try:
-            sealed: bytes = self._builder.seal(self.term, self.synced_lsn, time_ms, self._salt)
+            if self.following:
+                sealed: bytes = b"".join(self._shipped)
+            else:
+                sealed = self._builder.seal(self.term, self.synced_lsn, time_ms, self._salt)
             self.wal.append(sealed, self.last_lsn)
         except (OSError, ValueError, StoreError) as error:
             raise self._poison(error, "writing the log") from error
-        self.time.logged(time_ms)
+        if self.following:
+            self._shipped.clear()
+            self._shipped_bytes = 0
+        else:
+            self.time.logged(time_ms)
+            self._room -= len(sealed)
+            if self.tail is not None:
+                self.tail.add(self.written_lsn + 1, self.last_lsn, self._salt, sealed)
         self.written_lsn = self.last_lsn
-        self._room -= len(sealed)
         self.staged = False
 
     def sync_begin(self) -> SyncTicket | None:

@@ -17,7 +17,7 @@ from sherd.common.errors import StoreFull, StorePoisoned
 from sherd.shard.lsm.cache import BlockCache
 from sherd.shard.lsm.damage import Damage
 from sherd.shard.lsm.format import segment_name, table_name
-from sherd.shard.lsm.manifest import Manifest, TableMeta, read_manifest, write_manifest
+from sherd.shard.lsm.manifest import TERMS_KEPT_MAX, Manifest, TableMeta, read_manifest, write_manifest
 from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.steps import Steps, run_steps
 from sherd.shard.lsm.table_cache import TableCache, TableHandle
@@ -31,17 +31,24 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 class Installer:
     """Owns what the MANIFEST says. ``version`` is the current one, pinned once for being so; ``damage`` is what reads
     have met, of this version and of others; ``unheld`` names files that may be unlinked at leisure, as a start after a
-    crash would.
+    crash would. ``terms`` is the history of the log, (term, first LSN) each: a follower's may be ahead of the MANIFEST.
     """
 
     def __init__(
-        self, disk: Disk, directory: str, options: EngineOptions, manifest: Manifest, highest_number: int
+        self,
+        disk: Disk,
+        directory: str,
+        options: EngineOptions,
+        manifest: Manifest,
+        highest_number: int,
+        terms: Iterable[tuple[int, int]] = (),
     ) -> None:
         self._disk = disk
         self._directory = directory
         self._next_file = max(manifest.next_file, highest_number + 1)
         self._handles: dict[int, TableHandle] = {}
         self.manifest = manifest
+        self.terms = list(terms)
         self.unheld: deque[str] = deque()
         self.blocks = BlockCache(options.cache_bytes)
         self.damage = Damage()
@@ -59,6 +66,14 @@ class Installer:
             handle.describe(meta)
             levels[meta.level].append(handle)
         return Version(levels)
+
+    def terms_until(self, lsn: int) -> tuple[tuple[int, int], ...]:
+        """The history up to ``lsn``, which is durable, and what the MANIFEST knows of it: to name a term in a MANIFEST
+        is to say that its record is durable.
+        """
+        known = self.manifest.terms
+        last = max(lsn, known[-1][1]) if known else lsn
+        return tuple(term for term in self.terms if term[1] <= last)[-TERMS_KEPT_MAX:]
 
     def next_number(self) -> int:
         """A file number that was never used. Numbers given out since the last MANIFEST are known by their files."""

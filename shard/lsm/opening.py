@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sherd.common.disk import Disk, Lock
 from sherd.common.errors import StoreError, StoreFormat, StoreFull, StoreLocked, StoreReadOnly
-from sherd.shard.lsm.format import LOCK_NAME, QUARANTINE_NAME, TEMPORARY_SUFFIX, TERM_LSN_STEP
+from sherd.shard.lsm.format import COPY_NAME, LOCK_NAME, QUARANTINE_NAME, TEMPORARY_SUFFIX, TERM_LSN_STEP
 from sherd.shard.lsm.installer import NO_ROOM, Installer
 from sherd.shard.lsm.manifest import STORE_ID_BYTES, Manifest, read_manifest, write_manifest
 from sherd.shard.lsm.options import EngineOptions
@@ -31,6 +31,7 @@ class Opened:
     wal: Wal | None
     term: int
     last_lsn: int
+    following: bool = False
 
 
 @contextlib.contextmanager
@@ -58,6 +59,7 @@ def open_directory(
     random: Callable[[int], bytes],
     *,
     term: int | None,
+    follow: bool,
     read_only: bool,
     create: bool,
 ) -> Opened:
@@ -71,7 +73,7 @@ def open_directory(
         with as_store_errors(directory):
             if read_only:
                 return _open_to_read(directory, options, disk, time, lock)
-            return _start(directory, options, disk, time, random, term, lock, create)
+            return _start(directory, options, disk, time, random, term, follow, lock, create)
     except BaseException:
         if lock is not None:
             lock.release()
@@ -89,7 +91,7 @@ def _check_ours(disk: Disk, directory: str) -> None:
     names = disk.listdir(directory)
     if "MANIFEST" in names:
         return
-    ours = (LOCK_NAME, QUARANTINE_NAME, FSYNC_FAILED_NAME)
+    ours = (LOCK_NAME, QUARANTINE_NAME, FSYNC_FAILED_NAME, COPY_NAME)
     foreign = [
         name for name in sorted(names) if name not in ours and not name.endswith((TEMPORARY_SUFFIX, ".wal", ".sst"))
     ]
@@ -116,8 +118,7 @@ def _open_to_read(directory: str, options: EngineOptions, disk: Disk, time: Shar
     recovered = Recovery(disk, directory, manifest, options.memtable_bytes, read_only=True).run()
     time.logged(recovered.logged_ms)
     installer = Installer(disk, directory, options, manifest, recovered.highest_number)
-    term = recovered.terms[-1][0] if recovered.terms else 0
-    return Opened(lock, installer, recovered, None, term, recovered.last_lsn)
+    return Opened(lock, installer, recovered, None, recovered.term, recovered.last_lsn)
 
 
 def _start(
@@ -127,6 +128,7 @@ def _start(
     time: ShardTime,
     random: Callable[[int], bytes],
     term: int | None,
+    follow: bool,
     lock: Lock | None,
     create: bool,
 ) -> Opened:
@@ -139,27 +141,32 @@ def _start(
         write_manifest(disk, directory, manifest)
     recovered = Recovery(disk, directory, manifest, options.memtable_bytes).run()
     time.logged(recovered.logged_ms)
-    term = _next_term(term, recovered, directory)
-    installer = Installer(disk, directory, options, manifest, recovered.highest_number)
+    term = recovered.term if follow else _next_term(term, recovered, directory)
+    installer = Installer(disk, directory, options, manifest, recovered.highest_number, recovered.terms)
     wal = Wal(directory, disk, options.memtable_bytes, random, installer.next_number)
     try:
-        lsn = recovered.last_lsn + TERM_LSN_STEP
-        time_ms = time.now_ms()
-        wal.start(term, lsn, recovered.last_lsn, time_ms)
-        time.logged(time_ms)
+        lsn = recovered.last_lsn
+        wal.start(lsn)
+        if not follow:
+            lsn += TERM_LSN_STEP
+            time_ms = time.now_ms()
+            wal.begin_term(term, lsn, time_ms)
+            time.logged(time_ms)
+            installer.terms.append((term, lsn))
         live = [number for group in recovered.groups for number in group.segments]
         first = live[0] if live else wal.number
-        installer.write(terms=(*recovered.terms, (term, lsn)), first_segment=first, kept_segment=first, clean_lsn=None)
+        kept = recovered.kept[0].number if recovered.kept else first
+        installer.write(terms=installer.terms_until(lsn), first_segment=first, kept_segment=kept, clean_lsn=None)
         installer.discard(recovered.obsolete)
     except BaseException:
         wal.close()
         installer.close()
         raise
-    return Opened(lock, installer, recovered, wal, term, lsn)
+    return Opened(lock, installer, recovered, wal, term, lsn, follow)
 
 
 def _next_term(term: int | None, recovered: Recovered, directory: str) -> int:
-    latest = recovered.terms[-1][0] if recovered.terms else 0
+    latest = recovered.term
     if term is None:
         return latest + 1
     if term <= latest:

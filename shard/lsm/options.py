@@ -78,6 +78,8 @@ class EngineOptions:
     """Bytes that compaction is behind at which writes are refused with OVERLOADED."""
     fsync: str = field(default="interval:100ms", metadata={"durability": True})
     """When the log is made durable: ``always``, ``ops:N``, ``interval:T`` or ``os``. Decides what a power cut loses."""
+    retain_log_bytes: int = 512 * MIB
+    """Log kept for followers that are behind, at most; one that is further behind copies the tables anew."""
     open_files_max: int = 1000
     """Table files held open; others are closed and opened again when read."""
     value_separation_bytes: int = 64 * KIB
@@ -116,6 +118,7 @@ _RANGES: Final = (
     ("level_size_multiplier", 2, 100),
     ("pending_bytes_slow", 4 * KIB, 1 << 50),
     ("pending_bytes_stop", 4 * KIB, 1 << 50),
+    ("retain_log_bytes", 0, 1 << 50),
     ("open_files_max", 4, 1_000_000),
     ("value_separation_bytes", 1 * KIB, 64 * MIB),
 )

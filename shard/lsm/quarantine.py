@@ -44,6 +44,19 @@ def save_tail(disk: Disk, directory: str, segment: str, offset: int, end: int) -
     return target
 
 
+def save_copy(disk: Disk, directory: str, name: str) -> str:
+    """Copy the file ``name`` of the store's directory into quarantine. Returns the copy's path."""
+    target, temporary = _new_name(disk, directory, name)
+    with contextlib.closing(disk.open_read(f"{directory}/{name}")) as source:
+        copy = disk.create(temporary)
+        with contextlib.closing(copy):
+            _copy(source, copy, 0, source.size())
+            copy.sync()
+    disk.rename(temporary, target)
+    disk.sync_dir(quarantine_path(directory))
+    return target
+
+
 def save_file(disk: Disk, directory: str, name: str) -> str:
     """Move the file ``name`` of the store's directory into quarantine as it is. Returns its new path."""
     target, _ = _new_name(disk, directory, name)

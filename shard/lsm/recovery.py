@@ -26,6 +26,7 @@ from sherd.shard.lsm.manifest import Manifest
 from sherd.shard.lsm.memtable import Memtable
 from sherd.shard.lsm.quarantine import save_file, save_tail
 from sherd.shard.lsm.replay import replay_body
+from sherd.shard.lsm.retention import KeptSegment
 from sherd.shard.lsm.segment import cut_segment
 from sherd.shard.lsm.segment_reader import SegmentReader, Verdict
 from sherd.shard.lsm.wal import FSYNC_FAILED_NAME
@@ -47,10 +48,17 @@ class Recovered:
     """(term, first LSN) of the MANIFEST and of the term records after it."""
     obsolete: list[str] = field(default_factory=list)
     """File names that nothing refers to; to be unlinked once a MANIFEST of this life is durable."""
+    kept: list[KeptSegment] = field(default_factory=list)
+    """Segments that are in tables, kept for followers."""
     highest_number: int = 0
     """Of any file seen."""
     cut_bytes: int = 0
     """Bytes of the log moved to quarantine because it ended before them."""
+
+    @property
+    def term(self) -> int:
+        """The latest term, 0 before the first."""
+        return self.terms[-1][0] if self.terms else 0
 
 
 def remove_temporaries(disk: Disk, directory: str) -> None:
@@ -84,6 +92,7 @@ class Recovery:
         self._memtable_bytes = memtable_bytes
         self._read_only = read_only
         self._synced_lsn = 0  # the highest that a header says was synced
+        self._kept: list[int] = []  # segments that are in tables, for followers
         self._empty: list[int] = []  # segments to replay in which there was no record
         self._found = Recovered(last_lsn=manifest.flushed_lsn, logged_ms=manifest.logged_ms, terms=list(manifest.terms))
 
@@ -92,6 +101,7 @@ class Recovery:
         check_tables(self._disk, self._directory, self._manifest)
         segments = self._survey()
         self._replay(segments)
+        self._found.kept = self._measure_kept(segments)
         self._found.groups = [group for group in self._found.groups if group.segments]
         if not self._read_only:
             self._make_durable()
@@ -109,15 +119,36 @@ class Recovery:
             table = file_number(name, TABLE_SUFFIX)
             if segment is not None and segment >= self._manifest.first_segment:
                 segments.append(segment)
-            elif (segment is not None and segment < self._manifest.kept_segment) or (
-                table is not None and table not in live_tables
-            ):
+            elif segment is not None and segment >= self._manifest.kept_segment:
+                self._kept.append(segment)
+            elif segment is not None or (table is not None and table not in live_tables):
                 self._found.obsolete.append(name)
             self._found.highest_number = max(self._found.highest_number, segment or 0, table or 0)
         first = self._manifest.first_segment
         if first and first not in segments:
             raise StoreCorrupt(f"{self._path(first)} offset 0: the log segment is missing")
         return sorted(segments)
+
+    def _measure_kept(self, segments: list[int]) -> list[KeptSegment]:
+        """The kept segments: each ends where the next one, or the first of ``segments``, begins.
+
+        A damaged one harms nobody here: followers are not given it, nor what is before it.
+        """
+        numbers = sorted(self._kept)
+        found: list[KeptSegment] = []
+        for number, following in zip(numbers, [*numbers[1:], *segments[:1]], strict=False):
+            try:
+                with SegmentReader.open(self._disk, self._path(number), number) as reader:
+                    found.append(KeptSegment(number, self._first_lsn(following) - 1, reader.file_bytes))
+            except StoreCorrupt as error:
+                log.warning("a log segment is no longer kept for followers: %s", error)
+                found.clear()
+        return found
+
+    def _first_lsn(self, number: int) -> int:
+        """The first LSN in a segment; the next one there will be if it has none."""
+        with SegmentReader.open(self._disk, self._path(number), number) as reader:
+            return next((header.first_lsn for _, header, _ in reader.records()), self._found.last_lsn + 1)
 
     def _replay(self, segments: list[int]) -> None:
         for index, number in enumerate(segments):

@@ -135,7 +135,7 @@ class SegmentReader:
                     raise StoreFormat(f"{self.path} offset {scanner.offset}: record flags {scanner.header.flags:#x}")
                 yield scanner.offset, scanner.header, scanner.body
             elif found == MORE:
-                scanner.feed(self._read(max(READ_BYTES, scanner.needed), scanner.position))
+                scanner.feed(self.read_at(max(READ_BYTES, scanner.needed), scanner.position))
             else:
                 break
         self.verdict = self._judge(found, scanner)
@@ -145,9 +145,9 @@ class SegmentReader:
 
         A header that verifies says where its record ends, so nothing inside that record is taken for a header.
         """
-        used = self._used_bytes(offset)
+        used = self.used_bytes(offset)
         while offset < used and self.file_bytes - offset >= RECORD_HEADER_BYTES:
-            data = self._read(READ_BYTES, offset)
+            data = self.read_at(READ_BYTES, offset)
             pos = 0
             while (at := find_header(data, pos, self.header.salt)) >= 0:
                 header = RecordHeader(data, at)
@@ -160,7 +160,8 @@ class SegmentReader:
         """Whether any header of this segment that verifies says that ``lsn`` had reached stable storage."""
         return any(header.synced >= lsn for _, header in self.headers())
 
-    def _read(self, size: int, offset: int) -> bytes:
+    def read_at(self, size: int, offset: int) -> bytes:
+        """Exactly ``size`` bytes, or as many as the file has behind ``offset``. StoreCorrupt if it has shrunk."""
         size = min(size, self.file_bytes - offset)
         data = self._file.pread(size, offset)
         if len(data) < size:
@@ -171,7 +172,7 @@ class SegmentReader:
         """Look at everything behind the place where the sequence of records stopped."""
         offset = scanner.offset
         missing_lsn = scanner.next_lsn
-        used = self._used_bytes(offset)
+        used = self.used_bytes(offset)
         begin = offset
         if found == BAD_BODY:
             begin += scanner.header.record_bytes
@@ -190,12 +191,12 @@ class SegmentReader:
         reason = Reason.END if found == ZERO_HEADER and used == offset else _REASONS[found]
         return Verdict(reason, offset, missing_lsn, next_valid, synced_max, used)
 
-    def _used_bytes(self, floor: int) -> int:
+    def used_bytes(self, floor: int) -> int:
         """Position after the file's last byte that is not zero, at least ``floor``."""
         end = self.file_bytes
         while end > floor:
             begin = max(floor, end - READ_BYTES)
-            data = self._read(end - begin, begin)
+            data = self.read_at(end - begin, begin)
             if data != _ZEROS[: len(data)]:
                 return begin + len(data.rstrip(b"\0"))
             end = begin

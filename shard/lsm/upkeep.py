@@ -7,7 +7,7 @@ back-pressure tells writers.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from sherd.common.clock import Clock
@@ -37,6 +37,7 @@ from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.picker import Levels, Pick, pending_bytes, pick, pick_full
 from sherd.shard.lsm.pressure import FROZEN_MEMTABLES_MAX, Pressure, may_freeze, pressure, urgency
 from sherd.shard.lsm.rest import flush_at_rest, pick_at_rest
+from sherd.shard.lsm.retention import KeptSegment, Retention
 from sherd.shard.lsm.shard_time import ShardTime
 from sherd.shard.lsm.status import Counters
 from sherd.shard.lsm.steps import Steps
@@ -63,6 +64,7 @@ class Upkeep:
         disk: Disk,
         directory: str,
         random: Callable[[int], bytes],
+        kept: Iterable[KeptSegment] = (),
     ) -> None:
         self._options = options
         self._wal = wal
@@ -85,6 +87,7 @@ class Upkeep:
         self._levels: Levels = ()
         self._due: Pick | None = None  # what the levels themselves ask for
         self._tidy_beside: int | None = None  # at rest the levels are as they should be beside so many in memory
+        self.retention = Retention(options.retain_log_bytes, kept)
         self.disk_full = False  # the last flush or preparation failed for want of room
         self._pending_bytes = 0
         self.waiting = waiting
@@ -270,6 +273,11 @@ class Upkeep:
         """The oldest waiting memtables are in these tables: the log begins with what follows them."""
         added = yield from self._named(result.tables, 0)
         done = sum(set(job.segments).issuperset(frozen.segments) for frozen in self.waiting)
+        kept, surplus = self.retention.plan(
+            KeptSegment(number, frozen.last_lsn, self._segment_bytes())
+            for frozen in self.waiting[:done]
+            for number in frozen.segments
+        )
         following = [number for later in self.waiting[done:] for number in later.segments]
         first = following[0] if following else self._wal_number()
         manifest = self._installer.manifest
@@ -277,13 +285,15 @@ class Upkeep:
             (),
             added,
             first_segment=first,
-            kept_segment=first,
+            kept_segment=kept[0].number if kept else first,
             flushed_lsn=job.end_lsn,
+            terms=self._installer.terms_until(job.end_lsn),
             logged_ms=max(manifest.logged_ms, result.logged_ms),
         )
         self.flushed.extend(frozen.memtable for frozen in self.waiting[:done] if not frozen.memtable.shared)
         del self.waiting[:done]
-        self._installer.drop_segments(job.segments)
+        self.retention.segments = kept
+        self._installer.drop_segments(surplus)
         self._counters.flushed(sum(table.bytes for table in added))
         self._measure()
 
@@ -302,6 +312,9 @@ class Upkeep:
         numbers = [self._installer.next_number() for _ in outputs]
         yield from self._installer.naming_tables([output.temporary for output in outputs], numbers)
         return [output.meta(number, level) for output, number in zip(outputs, numbers, strict=True)]
+
+    def _segment_bytes(self) -> int:
+        return 0 if self._wal is None else self._wal.capacity
 
     def _wal_number(self) -> int:
         if self._wal is None:

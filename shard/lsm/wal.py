@@ -160,8 +160,8 @@ class Wal:
         writer.close()
         self._disk.unlink(writer.path)
 
-    def start(self, term: int, lsn: int, durable_lsn: int, time_ms: int) -> None:
-        """Begin ``term`` in a segment of its own and make it durable. Everything up to ``durable_lsn`` already is.
+    def start(self, durable_lsn: int) -> None:
+        """Open a segment for what follows ``durable_lsn``, all of which is durable.
 
         On a full disk a small segment will do: then reads are served, and writes once there is room.
         """
@@ -175,7 +175,15 @@ class Wal:
                 self.capacity = full
         self.roll()
         self.written_lsn = self.synced_lsn = durable_lsn
-        self._append(term_record(term, lsn, durable_lsn, time_ms, self.salt))
+
+    def begin_term(self, term: int, lsn: int, time_ms: int) -> None:
+        """Write the record that begins ``term`` and make it durable; everything before it must already be.
+
+        ValueError if there is no room for it, or something is not synced.
+        """
+        if self.room < EMPTY_RECORD_BYTES or self.synced_lsn < self.written_lsn or self._ticket is not None:
+            raise ValueError("the log is not ready for a term record")
+        self._append(term_record(term, lsn, self.synced_lsn, time_ms, self.salt))
         ticket = self._begin(lsn)
         ticket.run()
         self.written_lsn = lsn

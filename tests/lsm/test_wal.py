@@ -33,7 +33,8 @@ class Log:
         self.builder = RecordBuilder(101)
 
     def start(self) -> None:
-        self.wal.start(1, 100, 0, 5)
+        self.wal.start(0)
+        self.wal.begin_term(1, 100, 5)
 
     def write(self, size: int = 10) -> int:
         lsn = self.builder.append_put(b"key", bytes(size), 0)
