@@ -13,6 +13,7 @@ from sherd.common.exit_codes import ExitCode, exit_code_of
 from sherd.common.limits import Limits
 from sherd.common.logs import configure_logs
 from sherd.common.ready import announce_refusal
+from sherd.common.topology.state import FIRST_REPLICA
 from sherd.proxy.bounds import Bounds
 from sherd.proxy.config import ProxyConfig
 from sherd.shard.config import ShardConfig
@@ -28,7 +29,8 @@ def shard_command(config_file: str | None, **values: str | None) -> int:
         sources = sources_of(config_file, values)
         engine, limits = sources.load("engine", EngineOptions), sources.load("limits", Limits)
         config = sources.load("shard", ShardConfig, engine=engine, limits=limits)
-        configure_logs(config.log_level, f"shard-{config.id}")
+        name = f"shard-{config.id}" if config.replica == FIRST_REPLICA else f"shard-{config.id}-{config.replica}"
+        configure_logs(config.log_level, name)
         from sherd.shard.worker import run
 
         return run(config)

@@ -58,7 +58,7 @@ def ready_line(address: Address, topology: Topology, fsync: str) -> str:
         "listen": address,
         "http": "off",
         "shards": len(topology.shards),
-        "followers": 0,
+        "followers": min(len(state.replicas) for state in topology.shards.values()) - 1,
         "partition": topology.layout.mode,
         "fsync": fsync,
         "compiled": "yes" if is_compiled() else "no",

@@ -10,6 +10,7 @@ from sherd.common.net.address import parse_address
 SHARDS_DEFAULT = 4
 SHARDS_MAX = 1024
 PROXIES_MAX = 64
+FOLLOWERS_MAX = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,10 @@ class ClusterConfig:
     """Directory of the whole cluster; each shard has its own inside."""
     shards: int | None = field(default=None, metadata={"default": "what DIR has, else 4"})
     """Shard processes, each with its own part of the keys. An existing directory keeps the number it was made with."""
-    followers: int = 0
-    """Followers of each shard. This version has none: 0 only."""
+    followers: int | None = field(default=None, metadata={"default": "what DIR has, else 0"})
+    """Followers of each shard: copies in processes of their own, of which one takes over when the leader dies."""
+    acks: Literal["leader", "insync"] = "leader"
+    """What a write waits for beside ``fsync``: nothing (``leader``), or all followers that are in sync (``insync``)."""
     proxies: int = 1
     """Proxy processes. They share one port; the kernel spreads connections over them."""
     partition: Literal["hash", "range"] | None = field(default=None, metadata={"default": "what DIR has, else hash"})
@@ -57,8 +60,10 @@ class ClusterConfig:
             raise ConfigError(f"proxies must be 1 to {PROXIES_MAX}, not {self.proxies}")
         if parse_address(self.listen).is_unix:
             raise ConfigError(f"listen must be HOST:PORT, not {self.listen}")
-        if self.followers != 0:
-            raise ConfigError(f"followers are not available in this version: use --followers 0, not {self.followers}")
+        if self.followers is not None and not 0 <= self.followers <= FOLLOWERS_MAX:
+            raise ConfigError(f"followers must be 0 to {FOLLOWERS_MAX}, not {self.followers}")
+        if self.acks not in ("leader", "insync"):
+            raise ConfigError(f"acks must be leader or insync, not {self.acks!r}")
         if self.http != "off":
             raise ConfigError(f"the HTTP gateway is not available in this version: use --http off, not {self.http}")
         if self.split_at and self.partition == "hash":

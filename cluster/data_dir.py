@@ -2,7 +2,8 @@
 
 LOCK            flock, held by the one supervisor while it runs
 topology.json   the cluster's shape, terms and leaders
-shard-1/ ...    a shard's directory each, opened by that shard's process alone
+shard-1/ ...    a directory for each shard's first replica, opened by that replica's process alone,
+shard-1-replica-2/ ...  and one for each of its others
 """
 
 import errno
@@ -10,10 +11,12 @@ import os
 from typing import Self
 
 from sherd.cluster.config import ClusterConfig
-from sherd.cluster.shape import check_shape, new_cluster_id, new_topology
+from sherd.cluster.replicas import change
+from sherd.cluster.shape import check_shape, new_cluster_id, new_topology, resized
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreCorrupt, StoreFormat, StoreLocked, StoreReadOnly
+from sherd.common.topology.state import replica_dir
 from sherd.common.types import ShardId
 
 
@@ -49,8 +52,9 @@ class DataDir:
     def close(self) -> None:
         self._lock.release()
 
-    def shard_path(self, shard: ShardId) -> str:
-        return f"{self.path}/shard-{shard}"
+    def replica_path(self, shard: ShardId, name: str) -> str:
+        """The directory of one replica."""
+        return f"{self.path}/{replica_dir(shard, name)}"
 
     async def open_topology(self, config: ClusterConfig) -> TopologyFile:
         """The topology, made to the config's shape in a new directory; ConfigError if an existing one has another."""
@@ -58,6 +62,9 @@ class DataDir:
         topology = await store.read()
         if topology is not None:
             check_shape(config, topology)
+            if (followers := config.followers) is not None:
+                for shard in topology.shards:
+                    await change(store, shard, lambda state: resized(state, followers))
             return store
         orphans = sorted(name for name in self._disk.listdir(self.path) if name.startswith("shard-"))
         if orphans:

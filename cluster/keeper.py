@@ -53,7 +53,8 @@ class Keeper:
     """Keeps the process ``name``. ``prepare`` is awaited before each start and gives the command.
 
     ``served`` is set once it has served for the first time, at ``address``. The clock is for measuring how long.
-    ``probe`` asks whether it still answers; None for one that need not.
+    ``probe`` asks whether it still answers; None for one that need not. ``buried`` is awaited after each death, once
+    the process was reaped and before any pause.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class Keeper:
         policy: RestartPolicy,
         clock: Clock,
         probe: Probe | None = None,
+        buried: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.name = name
         self.served = asyncio.Event()
@@ -73,6 +75,7 @@ class Keeper:
         self._policy = policy
         self._clock = clock
         self._probe = probe
+        self._buried = buried
         self._child: Child | None = None
         self._stopping = asyncio.Event()
         self._killing = False
@@ -89,6 +92,8 @@ class Keeper:
             served_seconds, code, reason = await self._one_life()
             if self._stopping.is_set():
                 break
+            if self._buried is not None:
+                await self._buried()
             deaths = 1 if served_seconds >= self._policy.stable_seconds else deaths + 1
             if code in LASTING:
                 return Refusal(self.name, reason, code)

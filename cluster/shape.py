@@ -5,6 +5,7 @@ that names the command for it: starting with other boundaries would make keys un
 """
 
 import secrets
+from dataclasses import replace
 
 from sherd.cluster.config import SHARDS_DEFAULT, ClusterConfig
 from sherd.common.errors import ConfigError
@@ -27,7 +28,22 @@ def new_topology(config: ClusterConfig, cluster_id: str) -> Topology:
         layout = range_layout(shards, _split_keys(config))
     else:
         layout = ring_layout(cluster_id, dict.fromkeys(ids, 1.0))
-    return Topology(1, cluster_id, layout, {id_: ShardState(id_) for id_ in ids})
+    replicas = dict.fromkeys(replica_names(config.followers or 0), "")
+    return Topology(1, cluster_id, layout, {id_: ShardState(id_, replicas=replicas) for id_ in ids})
+
+
+def replica_names(followers: int) -> list[str]:
+    """The names of a shard's replicas."""
+    return [str(number) for number in range(1, followers + 2)]
+
+
+def resized(state: ShardState, followers: int) -> ShardState:
+    """The state with so many followers; the replica that leads stays, whatever its name."""
+    names = replica_names(followers)
+    if state.leader not in names:
+        names = [state.leader, *names[:followers]]
+    replicas = {name: state.replicas.get(name, "") for name in sorted(names)}
+    return replace(state, replicas=replicas, in_sync=tuple(name for name in state.in_sync if name in replicas))
 
 
 def check_shape(config: ClusterConfig, topology: Topology) -> None:

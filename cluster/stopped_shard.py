@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Self
 
 from sherd.cluster.data_dir import DataDir
-from sherd.cluster.supervisor import raise_term
+from sherd.cluster.replicas import begin, topology_of
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
 from sherd.common.disk import Disk
-from sherd.common.errors import StoreCorrupt, StoreError, StoreFormat
-from sherd.common.topology.state import Topology
+from sherd.common.errors import StoreError, StoreFormat
+from sherd.common.topology.state import Topology, replica_dir
 from sherd.common.topology.token_map import TokenMap
 from sherd.common.types import ShardId, Term
 
@@ -57,16 +57,21 @@ class StoppedShard:
 
     def check_owns(self, key: bytes) -> None:
         """StoreError, naming the right directory, if the key is another shard's: no reader would look for it here."""
-        owner = f"{_PREFIX}{self._tokens.owner(key)}"
+        shard = ShardId(self._tokens.owner(key))
+        owner = replica_dir(shard, self._topology.shards[shard].leader)
         if owner != self._name:
             raise StoreError(f"that key belongs to {owner}: write it to {self._dir.path}/{owner}")
 
 
 async def _begin_term(store: TopologyFile, name: str) -> tuple[Term, Topology]:
-    topology = await store.read()
-    if topology is None:
-        raise StoreCorrupt(f"{store.path} is gone")
+    topology = await topology_of(store)
     for shard, state in topology.shards.items():
-        if f"{_PREFIX}{shard}" == name:
-            return await raise_term(store, ShardId(shard), state.leader), topology
+        for replica in state.replicas:
+            if replica_dir(shard, replica) != name:
+                continue
+            if replica != state.leader:
+                leader = replica_dir(shard, state.leader)
+                raise StoreError(f"{name} is a follower's directory: shard {shard} is led from {leader}, use that")
+            begun = await begin(store, shard, replica, state.leader_address)
+            return begun.term, await topology_of(store)
     raise StoreFormat(f"{name} is none of the shards in {store.path}")

@@ -14,24 +14,22 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sherd.cluster.config import ClusterConfig
 from sherd.cluster.data_dir import DataDir
 from sherd.cluster.keeper import Keeper, Refusal, RestartPolicy
 from sherd.cluster.probe import Probe, ping
+from sherd.cluster.replicas import Membership, begin, bury, topology_of
 from sherd.cluster.reserved_port import ReservedPort
 from sherd.cluster.runtime_dir import RuntimeDir, remove_stale
 from sherd.cluster.topology_file import TopologyFile
-from sherd.cluster.topology_store import TopologyChanged
 from sherd.common.clock import Clock
 from sherd.common.disk import Disk
-from sherd.common.errors import StoreCorrupt
 from sherd.common.exit_codes import ExitCode
 from sherd.common.logs import event
 from sherd.common.net.address import UNIX_PREFIX, Address, parse_address
-from sherd.common.topology.state import Topology
-from sherd.common.types import ShardId, Term
+from sherd.common.topology.state import ShardState, Topology
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +76,9 @@ class Supervisor:
         """
         with DataDir(self._disk, self._config.data) as data, contextlib.ExitStack() as held:
             store = await data.open_topology(self._config)
-            remove_stale(state.leader for state in (await _topology_of(store)).shards.values())
+            remove_stale(
+                address for state in (await topology_of(store)).shards.values() for address in state.replicas.values()
+            )
             port = ReservedPort(parse_address(self._config.listen))
             held.callback(port.close)
             sockets = RuntimeDir(dict(os.environ))
@@ -96,12 +96,18 @@ class Supervisor:
     async def _serve(
         self, tasks: asyncio.TaskGroup, data: DataDir, store: TopologyFile, port: ReservedPort, sockets: RuntimeDir
     ) -> None:
-        topology = await _topology_of(store)
-        shards = [self._shard_keeper(data, store, sockets, shard) for shard in sorted(topology.shards)]
+        topology = await topology_of(store)
+        shards = [
+            self._replica_keeper(data, store, sockets, state, name)
+            for _, state in sorted(topology.shards.items())
+            for name in sorted(state.replicas)
+        ]
         proxies = [self._proxy_keeper(store, port, number) for number in range(1, self._config.proxies + 1)]
         if await self._start(tasks, shards) and await self._start(tasks, proxies):
-            self._announce(port.address, await _topology_of(store))
+            self._announce(port.address, await topology_of(store))
+            membership = tasks.create_task(Membership(store).run())
             await self._watch(shards, proxies)
+            membership.cancel()
         event(log, logging.INFO, "stopping")
         await self._stop_all(proxies)
         await self._stop_all(shards)
@@ -160,18 +166,31 @@ class Supervisor:
         if tasks:
             await asyncio.wait(tasks)
 
-    def _shard_keeper(self, data: DataDir, store: TopologyFile, sockets: RuntimeDir, shard: ShardId) -> Keeper:
-        address = sockets.socket_address(f"shard-{shard}")
+    def _replica_keeper(
+        self, data: DataDir, store: TopologyFile, sockets: RuntimeDir, state: ShardState, name: str
+    ) -> Keeper:
+        shard = state.id
+        label = f"shard-{shard}" if len(state.replicas) == 1 else f"shard-{shard}-{name}"
+        address = sockets.socket_address(label)
 
         async def prepare() -> list[str]:
-            await raise_term(store, shard, address)
+            await begin(store, shard, name, address)
             # The one who bound it is gone, and can't have cleaned up if it was killed.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address.removeprefix(UNIX_PREFIX))
-            flags = {"id": shard, "data": data.shard_path(shard), "listen": address, "topology": store.path}
-            return [*self._programs.shard, *(f"--{name}={value}" for name, value in flags.items())]
+            flags = {
+                "id": shard, "replica": name, "data": data.replica_path(shard, name), "listen": address,
+                "topology": store.path, "acks": self._config.acks,
+            }  # fmt: skip
+            return [*self._programs.shard, *(f"--{flag}={value}" for flag, value in flags.items())]
 
-        return Keeper(f"shard-{shard}", prepare, self._programs.environ, self._policy(), self._clock, self._probe)
+        async def buried() -> None:
+            try:
+                await bury(store, shard, name)
+            except OSError as error:  # then it leads again once it is restarted, as it does where there is no follower
+                event(log, logging.ERROR, "no failover: the topology cannot be written", name=label, error=error)
+
+        return Keeper(label, prepare, self._programs.environ, self._policy(), self._clock, self._probe, buried)
 
     def _proxy_keeper(self, store: TopologyFile, port: ReservedPort, number: int) -> Keeper:
         name = f"proxy-{number}"
@@ -211,25 +230,3 @@ class Supervisor:
             for keeper in self._keepers:
                 keeper.kill()
         self._stop.set()
-
-
-async def raise_term(store: TopologyFile, shard: ShardId, address: str) -> Term:
-    """Begin a shard's next term, led from ``address``; the term."""
-    while True:
-        topology = await _topology_of(store)
-        state = topology.shards[shard]
-        term = Term(state.term + 1)
-        try:
-            await store.compare_and_set(
-                topology.version, topology.with_shard(replace(state, term=term, leader=address))
-            )
-        except TopologyChanged:
-            continue
-        return term
-
-
-async def _topology_of(store: TopologyFile) -> Topology:
-    topology = await store.read()
-    if topology is None:
-        raise StoreCorrupt(f"{store.path} is gone")
-    return topology

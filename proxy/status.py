@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from sherd.common.errors import WireError
 from sherd.common.topology.layout import Layout
-from sherd.common.topology.state import Topology
+from sherd.common.topology.state import ShardState, Topology
 from sherd.proxy.shard_warnings import shard_warnings
 
 _COPIED = ("memtable_bytes", "tables", "levels", "write_amplification")
@@ -28,7 +28,7 @@ def cluster_status(
         answer = told.get(shard, {})
         leader = {
             "pid": answer.get("pid"),
-            "address": state.leader,
+            "address": state.leader_address,
             "written_lsn": answer.get("written_lsn"),
             "synced_lsn": answer.get("synced_lsn"),
         }
@@ -40,9 +40,7 @@ def cluster_status(
                 "keys": keys.get(shard, 0),
                 "bytes": _number(answer.get("bytes")),
                 "leader": leader,
-                "followers": [
-                    {"address": follower, "in_sync": follower in state.in_sync} for follower in state.followers
-                ],
+                "followers": [_follower(state, name, answer.get("followers")) for name in state.followers],
                 **{name: answer.get(name) for name in _COPIED},
             }
         )
@@ -54,6 +52,20 @@ def cluster_status(
         "shards": shards,
         "moves": [move.to_json() for move in topology.moves],
         "warnings": warnings,
+    }
+
+
+def _follower(state: ShardState, name: str, told: object) -> dict[str, object]:
+    """What the topology knows of a follower, and its leader."""
+    found = told.get(name, {}) if isinstance(told, dict) else {}
+    return {
+        "name": name,
+        "pid": found.get("pid"),
+        "address": state.replicas[name],
+        "in_sync": name in state.in_sync,
+        "lag_records": found.get("lag_records"),
+        "lag_bytes": found.get("lag_bytes"),
+        "lag_seconds": found.get("lag_seconds"),
     }
 
 

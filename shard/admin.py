@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from sherd.common.errors import BadRequest, TooLarge, UnknownMethod
+from sherd.common.errors import BadRequest, NotLeader, TooLarge, UnknownMethod
 from sherd.common.limits import KIB, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
-from sherd.common.wire.encode import NIL, array_header, bin_header, uint
+from sherd.common.wire.encode import FALSE, NIL, TRUE, array_header, bin_header, uint
 from sherd.shard.linked_proxies import LinkedProxy
+from sherd.shard.replication.messages import Position, Pull
 
 if TYPE_CHECKING:
     from sherd.shard.lsm.entry import Entry
+    from sherd.shard.replication.feed import Feeds
     from sherd.shard.service import ServiceConnection
 
 PARAMS_BYTES_MAX = 64 * KIB
@@ -36,7 +38,9 @@ def meta_value(entry: "Entry", now_ms: int) -> bytes:
 
 
 class ShardAdmin:
-    """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back at its end."""
+    """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back at its end;
+    ``feeds`` answers followers, while this is the leader.
+    """
 
     def __init__(
         self,
@@ -47,6 +51,7 @@ class ShardAdmin:
         self._describe = describe
         self._refresh_layout = refresh_layout
         self._force = force
+        self.feeds: Feeds | None = None
 
     def call(self, connection: "ServiceConnection", method: bytes, msgid: bytes, params: bytes) -> None:
         """Execute ``method`` with encoded ``params`` and hand the reply to the gate."""
@@ -94,8 +99,58 @@ class ShardAdmin:
         _check_count(arguments, 0)
         self._reply(connection, msgid, msgpack.packb(self._describe()))
 
+    def _pull(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        self._led(connection).pull(connection.sink, msgid, Pull.decode(arguments))
+
+    def _ack(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 1)
+        self._led(connection).ack(Position.decode(arguments[0]))
+        self._reply(connection, msgid, TRUE)
+
+    def _admit(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[name, revision]``: whether the follower has everything and will be waited for from here on."""
+        _check_count(arguments, 2)
+        name, revision = arguments
+        if not isinstance(name, bytes) or not isinstance(revision, int):
+            raise BadRequest("admit takes a replica's name and the revision of the shard's state")
+        admitted = self._led(connection).admit(name.decode(errors="replace"), revision)
+        self._reply(connection, msgid, TRUE if admitted else FALSE)
+
+    def _followers(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 0)
+        self._reply(connection, msgid, msgpack.packb(self._led(connection).describe()))
+
+    def _position(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[term, last LSN]`` of the log, for who looks for a successor."""
+        _check_count(arguments, 0)
+        engine = connection.service.engine
+        self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn]))
+
+    def _copy(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        _check_count(arguments, 0)
+        self._reply(connection, msgid, msgpack.packb(self._led(connection).copies.begin()))
+
+    def _copy_read(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[copy, table, offset, size]``."""
+        copy, table, offset, size = _numbers(arguments, 4)
+        data = self._led(connection).copies.read(copy, table, offset, size)
+        self._reply(connection, msgid, bin_header(len(data)) + data)
+
+    def _copy_end(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        (copy,) = _numbers(arguments, 1)
+        self._led(connection).copies.end(copy)
+        self._reply(connection, msgid, TRUE)
+
+    def _led(self, connection: "ServiceConnection") -> "Feeds":
+        """What answers followers; NotLeader if this is not the leader."""
+        connection.service.lead_only()
+        if self.feeds is None:
+            raise NotLeader(f"shard {connection.service.shard_id} is not led from here yet")
+        return self.feeds
+
     def _fetch(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         _check_count(arguments, 3)
+        connection.service.lead_only()
         start, end, options = _bound("start", arguments[0]), _bound("end", arguments[1]), arguments[2]
         if not isinstance(options, dict):
             raise BadRequest("fetch options must be a map")
@@ -129,6 +184,7 @@ class ShardAdmin:
 
     def _count_slice(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         _check_count(arguments, 2)
+        connection.service.lead_only()
         start, end = _bound("start", arguments[0]), _bound("end", arguments[1])
         engine = connection.service.engine
         count, resume = engine.count_page(start, end, COUNT_ROWS_EXAMINED_MAX)
@@ -153,6 +209,14 @@ _HANDLERS: dict[bytes, Callable[[ShardAdmin, "ServiceConnection", bytes, list[ob
     b"count_slice": ShardAdmin._count_slice,
     b"flush": ShardAdmin._flush,
     b"compact": ShardAdmin._compact,
+    b"pull": ShardAdmin._pull,
+    b"ack": ShardAdmin._ack,
+    b"admit": ShardAdmin._admit,
+    b"copy": ShardAdmin._copy,
+    b"copy_read": ShardAdmin._copy_read,
+    b"copy_end": ShardAdmin._copy_end,
+    b"followers": ShardAdmin._followers,
+    b"position": ShardAdmin._position,
 }
 
 
@@ -177,6 +241,14 @@ def _check_count(arguments: list[object], least: int, most: int | None = None) -
     if not least <= len(arguments) <= (least if most is None else most):
         expected = f"{least}" if most is None else f"{least} to {most}"
         raise BadRequest(f"params must be an array of {expected} items, not {len(arguments)}")
+
+
+def _numbers(arguments: list[object], count: int) -> list[int]:
+    _check_count(arguments, count)
+    found = [number for number in arguments if isinstance(number, int) and number >= 0]
+    if len(found) != count:
+        raise BadRequest(f"params must be {count} numbers")
+    return found
 
 
 def _bound(name: str, value: object) -> bytes | None:

@@ -4,11 +4,15 @@
 to the caller, which tells the supervisor and picks the exit code.
 """
 
+import os
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sherd.common.errors import ConfigError
 from sherd.common.limits import Limits
 from sherd.common.logs import LEVELS
+from sherd.common.topology.state import FIRST_REPLICA, replica_dir
+from sherd.common.types import ShardId
 from sherd.shard.lsm.options import EngineOptions
 
 
@@ -24,6 +28,10 @@ class ShardConfig:
     """Where proxies reach it: ``HOST:PORT`` or ``unix:/path``."""
     topology: str
     """The cluster's topology file."""
+    replica: str = FIRST_REPLICA
+    """Which of the shard's replicas this is, by its name in the topology."""
+    acks: Literal["leader", "insync"] = "leader"
+    """What a write waits for beside ``fsync``: nothing (``leader``), or all replicas that are in sync (``insync``)."""
     log_level: str = "info"
     """The least serious events to log: ``debug``, ``info``, ``warning`` or ``error``."""
     ready_fd: int | None = field(default=None, metadata={"plumbing": True})
@@ -32,6 +40,10 @@ class ShardConfig:
     """The process to die with."""
     engine: EngineOptions = field(default_factory=EngineOptions)
     limits: Limits = field(default_factory=Limits)
+
+    def directory_of(self, replica: str) -> str:
+        """Where another replica of the shard has its data, if it is on this host and its name is the usual one."""
+        return os.path.join(os.path.dirname(os.path.abspath(self.data)), replica_dir(ShardId(self.id), replica))
 
     def __post_init__(self) -> None:
         if self.id < 1:

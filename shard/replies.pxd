@@ -11,7 +11,9 @@ cdef class ReplySink:
 cdef class ReplyGate:
     cdef readonly unsigned long long synced_lsn
     cdef public double write_delay_seconds
+    cdef readonly unsigned long long replicated_lsn
     cdef unsigned long long _slack
+    cdef bint _in_sync
     cdef bint _unbounded
     cdef list _dirty
     cdef object _held
@@ -22,5 +24,5 @@ cdef class ReplyGate:
     cpdef Py_ssize_t held(self)
     cpdef Py_ssize_t delayed(self)
     cpdef list take_dirty(self)
-    cdef _pass(self, ReplySink sink, list parts, unsigned long long needed)
+    cdef _pass(self, ReplySink sink, list parts, unsigned long long needed, unsigned long long copied)
     cdef unsigned long long _needed(self, unsigned long long seen_lsn, bint sync)

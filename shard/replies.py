@@ -2,7 +2,8 @@
 
 A reply that has seen log position L (an entry, a tombstone, or its own write) may leave once the log is synced up to
 ``L - slack``: slack is 0 under ``always``, N under ``ops:N``, and unbounded under ``interval:T`` and ``os``, where the
-write that ends every loop turn is enough. A request may ask for more (``sync``), never for less.
+write that ends every loop turn is enough. Where acknowledgements are ``insync``, every member of the in-sync set has to
+have L too. A request may ask for more (``sync``), never for less.
 
 Invariants: replies collect in their connection's sink and leave only by ``take_dirty``, which the turn calls after its
 commit and at no other time; held replies leave in the order in which they were held; a poisoned shard drops all of
@@ -16,6 +17,7 @@ import cython
 
 from sherd.common.wire.encode import NIL, REPLY
 
+LSN_MAX = 2**64 - 1
 REPLY_OVERHEAD_BYTES = 384
 """What a held reply takes in memory beside its result: its parts, their list, and its place in the queue."""
 _OVERHEAD = cython.declare(cython.Py_ssize_t, REPLY_OVERHEAD_BYTES)
@@ -49,16 +51,18 @@ class ReplySink:
 @cython.final
 @cython.cclass
 class ReplyGate:
-    """Holds back replies of one shard. ``slack`` None means unbounded."""
+    """Holds back replies of one shard. ``slack`` None means unbounded; ``in_sync``: followers have to have it too."""
 
-    def __init__(self, slack: int | None, synced_lsn: int) -> None:
+    def __init__(self, slack: int | None, synced_lsn: int, in_sync: bool = False) -> None:
         self._unbounded = slack is None
         self._slack = slack or 0
+        self._in_sync = in_sync
         self.synced_lsn = synced_lsn
+        self.replicated_lsn = LSN_MAX
         self.write_delay_seconds = 0.0
         self._dirty: list[ReplySink] = []
-        self._held: deque[tuple[int, ReplySink, list[bytes]]] = deque()
-        self._delayed: deque[tuple[int, ReplySink, list[bytes]]] = deque()
+        self._held: deque[tuple[int, int, ReplySink, list[bytes]]] = deque()
+        self._delayed: deque[tuple[int, int, ReplySink, list[bytes]]] = deque()
 
     @cython.ccall
     def reply(
@@ -72,11 +76,12 @@ class ReplyGate:
     ) -> None:
         """A result (encoded) for the request ``msgid`` (encoded) that has seen ``seen_lsn`` (0 = nothing unsynced)."""
         needed: cython.ulonglong = self._needed(seen_lsn, sync)
+        copied: cython.ulonglong = seen_lsn if self._in_sync else 0
         size: cython.Py_ssize_t = len(result) + _OVERHEAD
         if is_write and self.write_delay_seconds > 0:
             sink.held_bytes += size
-            self._delayed.append((needed, sink, [REPLY, msgid, NIL, result]))
-        elif needed <= self.synced_lsn:
+            self._delayed.append((needed, copied, sink, [REPLY, msgid, NIL, result]))
+        elif needed <= self.synced_lsn and copied <= self.replicated_lsn:
             sink.ready_bytes += size
             parts: list[bytes] = sink.parts
             parts.append(REPLY)
@@ -88,13 +93,13 @@ class ReplyGate:
                 self._dirty.append(sink)
         else:
             sink.held_bytes += size
-            self._held.append((needed, sink, [REPLY, msgid, NIL, result]))
+            self._held.append((needed, copied, sink, [REPLY, msgid, NIL, result]))
 
     @cython.ccall
     def error(self, sink: ReplySink, msgid: bytes, body: bytes, seen_lsn: cython.ulonglong) -> None:
         """An error (its encoded error and result fields) for the request ``msgid``."""
         sink.held_bytes += len(body) + _OVERHEAD
-        self._pass(sink, [REPLY, msgid, body], self._needed(seen_lsn, False))
+        self._pass(sink, [REPLY, msgid, body], self._needed(seen_lsn, False), seen_lsn if self._in_sync else 0)
 
     def touch(self, sink: ReplySink) -> None:
         """Have the outlet of ``sink`` called at the end of the turn, even if there is nothing to send."""
@@ -111,10 +116,16 @@ class ReplyGate:
         return seen_lsn - self._slack
 
     @cython.cfunc
-    def _pass(self, sink: ReplySink, parts: list, needed: cython.ulonglong) -> None:  # type: ignore[type-arg]
+    def _pass(
+        self,
+        sink: ReplySink,
+        parts: list,  # type: ignore[type-arg]
+        needed: cython.ulonglong,
+        copied: cython.ulonglong,
+    ) -> None:
         """Move a reply that was held, or counts as held, on to where it may go now."""
-        if needed > self.synced_lsn:
-            self._held.append((needed, sink, parts))
+        if needed > self.synced_lsn or copied > self.replicated_lsn:
+            self._held.append((needed, copied, sink, parts))
             return
         size: cython.Py_ssize_t = len(parts[len(parts) - 1]) + _OVERHEAD
         sink.held_bytes -= size
@@ -126,7 +137,7 @@ class ReplyGate:
 
     @cython.ccall
     def held(self) -> cython.Py_ssize_t:
-        """How many replies wait for the log to be synced."""
+        """How many replies wait for the log to be synced or copied."""
         return len(self._held)
 
     @cython.ccall
@@ -137,18 +148,29 @@ class ReplyGate:
     def synced(self, lsn: int) -> None:
         """The log is durable up to ``lsn``: release what waited for that."""
         self.synced_lsn = lsn
+        self._release()
+
+    def replicated(self, lsn: int | None) -> bool:
+        """Every member of the in-sync set has the log up to ``lsn``, None: there is no other. Whether replies left."""
+        self.replicated_lsn = LSN_MAX if lsn is None else lsn
+        return self._release()
+
+    def _release(self) -> bool:
+        """Release the replies that need not be held any more, in their order; whether there were any."""
+        before = len(self._held)
         while self._held:
-            needed, sink, parts = self._held[0]
-            if needed > self.synced_lsn:
+            needed, copied, sink, parts = self._held[0]
+            if needed > self.synced_lsn or copied > self.replicated_lsn:
                 break
             self._held.popleft()
-            self._pass(sink, parts, 0)
+            self._pass(sink, parts, 0, 0)
+        return len(self._held) < before
 
     def release_delayed(self, count: int) -> None:
         """Let the ``count`` oldest delayed write replies go on to the durability check."""
         for _ in range(min(count, len(self._delayed))):
-            needed, sink, parts = self._delayed.popleft()
-            self._pass(sink, parts, needed)
+            needed, copied, sink, parts = self._delayed.popleft()
+            self._pass(sink, parts, needed, copied)
 
     @cython.ccall
     def take_dirty(self) -> list:  # type: ignore[type-arg]

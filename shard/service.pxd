@@ -13,9 +13,11 @@ cdef class ShardService:
     cdef public TokenMap token_map
     cdef readonly object admin
     cdef public bint overloaded
+    cdef public bint following
     cdef public object refusal
 
     cdef int own(self, bytes key) except -1
+    cpdef int lead_only(self) except -1
     cdef int writable(self) except -1
 
 

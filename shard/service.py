@@ -16,6 +16,7 @@ from sherd.common.errors import (
     BadRequest,
     Conflict,
     Internal,
+    NotLeader,
     Overloaded,
     StoreError,
     StoreFull,
@@ -73,15 +74,25 @@ class ShardService:
         self.admin = admin
         self.limits = limits
         self.overloaded = False
+        self.following = False
         self.refusal: WireError | None = None
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def own(self, key: bytes) -> cython.int:
-        """Refuse a key whose token this shard does not own."""
+        """Refuse a key whose token this shard does not own, and every key while this is not the leader."""
+        self.lead_only()
         if self.token_map.owner(key) != self.shard_id:
             counter = self.token_map.layout.counter
             raise WrongShard(f"shard {self.shard_id} does not own the key at layout {counter}", {"layout": counter})
+        return 0
+
+    @cython.ccall
+    @cython.exceptval(-1, check=False)
+    def lead_only(self) -> cython.int:
+        """Refuse what only the leader may answer."""
+        if self.following:
+            raise NotLeader(f"this replica of shard {self.shard_id} follows; ask its leader")
         return 0
 
     @cython.cfunc

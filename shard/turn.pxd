@@ -11,6 +11,7 @@ cdef class Turn:
     cdef object _on_poison
     cdef object _clock
     cdef object _place
+    cdef public object ship
     cdef double _idle_seconds
     cdef unsigned long long _ops
     cdef bint _scheduled

@@ -1,7 +1,8 @@
 """One loop turn of a shard: requests stage, one commit writes them all, then replies leave, one buffer a connection.
 
 Order at the end of a turn, and why: (1) the commit writes the log, so that nothing is answered that a kill could
-lose; (2) a sync starts if somebody waits for one or the policy asks; (3) replies whose turn has come leave. One fsync
+lose; (2) a sync starts if somebody waits for one or the policy asks; (3) followers who wait for log are answered
+(``ship``); (4) replies whose turn has come leave. One fsync
 runs at a time, here or in a thread (``SyncPlace``), and serves everybody who waits.
 
 Invariants: replies leave in ``end`` only, after its commit, whoever made them ready; while a reply is held, a sync is
@@ -67,6 +68,7 @@ class Turn:
         self._place = place
         self._idle_seconds = idle_seconds
         self._ops = policy.ops if policy.mode == "ops" else 0
+        self.ship: Callable[[], None] | None = None
         self._scheduled = self._stopped = False
         self._syncing: Future[None] | None = None
         self._sync_wanted = False
@@ -105,12 +107,19 @@ class Turn:
             self.poison(error)
             return
         self._delay_writes()
+        if self.ship is not None:
+            self.ship()
         sink: ReplySink
         for sink in self._gate.take_dirty():
             data = sink.take()
             if sink.outlet is not None:
                 sink.outlet.send(data)
         self._after_commit()
+
+    async def settle(self) -> None:
+        """Return when no sync is under way; for who has to sync here and now."""
+        while self._syncing is not None:
+            await self._synced.wait()
 
     async def stop(self) -> None:
         """Commit and sync what is staged, release every reply, and end the periodic work. After poison: only that."""
@@ -119,7 +128,7 @@ class Turn:
             self.end()
             if self._stopped or (self._syncing is None and self._engine.synced_lsn >= self._engine.last_lsn):
                 break
-            self._want_sync()
+            self.want_sync()
             if self._syncing is not None:
                 await self._synced.wait()
         self._stopped = True
@@ -149,8 +158,8 @@ class Turn:
             return True
         return self._sync_wanted or self._gate.held() > 0
 
-    def _want_sync(self) -> None:
-        """``_start_sync`` outside the end of a turn."""
+    def want_sync(self) -> None:
+        """Have what is written synced soon, whatever the policy."""
         try:
             self._start_sync(False)
         except StoreError as error:
@@ -208,7 +217,7 @@ class Turn:
 
     def _interval_sync(self) -> None:
         if self._engine.written_lsn > self._engine.synced_lsn:
-            self._want_sync()
+            self.want_sync()
 
     @cython.cfunc
     def _delay_writes(self) -> None:
@@ -235,7 +244,7 @@ class Turn:
         if not paused or last == self._covered_lsn:
             return
         if engine.synced_lsn < last:
-            self._want_sync()
+            self.want_sync()
             return
         try:
             engine.append_empty()
@@ -243,7 +252,7 @@ class Turn:
             self.poison(error)
             return
         self._covered_lsn = last
-        self._want_sync()
+        self.want_sync()
 
     def _every(self, seconds: float, action: Callable[[], None]) -> None:
         position = len(self._timers)

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+from dataclasses import dataclass, replace
 
 from sherd.common.build import is_compiled
 from sherd.common.clock import SystemClock
@@ -22,9 +23,9 @@ from sherd.common.net.listening import bind
 from sherd.common.net.loop import loop_factory, loop_name
 from sherd.common.process import die_with_parent, settle_collector
 from sherd.common.ready import announce_ready
-from sherd.common.topology.file import read_topology
-from sherd.common.topology.state import Topology
+from sherd.common.topology.state import ShardState, Topology
 from sherd.common.topology.token_map import TokenMap
+from sherd.common.topology.watched_file import WatchedTopology
 from sherd.common.types import ShardId
 from sherd.common.version import VERSION
 from sherd.shard.admin import ShardAdmin
@@ -32,7 +33,11 @@ from sherd.shard.background import Background
 from sherd.shard.config import ShardConfig
 from sherd.shard.linked_proxies import latest_of_each
 from sherd.shard.listener import Connections, ShardProtocol
+from sherd.shard.lsm.adoption import adopt
+from sherd.shard.lsm.cutting import cut_log
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.replication.follower import Copied, Cut
+from sherd.shard.replication.role import Replication, SteppedDown
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import ShardService
 from sherd.shard.sync_place import SyncPlace
@@ -41,12 +46,25 @@ from sherd.shard.turn import Turn, gate_slack
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS_MAX = 5.0
+WATCH_SECONDS = 0.025
+"""Between looks at the topology: a follower that is to lead notices it within that."""
 LOOKS_PER_MEMTABLE = 64
 """At background work and back-pressure, while one memtable is filled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a worker's life ended: with an exit code, or to begin another one (None): its log cut behind ``cut_lsn``, or
+    its store made anew of what was ``copied``.
+    """
+
+    code: int | None
+    cut_lsn: int | None = None
+    copied: Copied | None = None
+
+
 class Worker:
-    """One shard, from open to close."""
+    """One life of a shard's replica, from open to close, as its leader or as a follower that may become it."""
 
     def __init__(self, config: ShardConfig, loop: asyncio.AbstractEventLoop) -> None:
         self._config = config
@@ -54,32 +72,47 @@ class Worker:
         self._disk = RealDisk()
         self._clock = SystemClock()
         self._started = self._clock.monotonic()
-        topology = read_topology(self._disk, config.topology)
-        state = topology.shards.get(ShardId(config.id))
-        if state is None:
-            raise ConfigError(f"the topology in {config.topology} has no shard {config.id}")
-        self._term = state.term
-        self.engine = Engine.open(config.data, config.engine, self._disk, self._clock, term=self._term)
+        self._watched = WatchedTopology(self._disk, config.topology)
+        self._topology = self._watched.read()
+        state = self._state()
+        follow = state.leader != config.replica
+        self.engine = Engine.open(
+            config.data, config.engine, self._disk, self._clock, term=None if follow else state.term, follow=follow
+        )
         policy = config.engine.fsync_policy
-        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn)
+        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync")
         self._turn = Turn(
             self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, self._clock, SyncPlace()
         )
         self._background = Background(
             self.engine, config, loop, self._look_soon, self._turn.poison, self._on_background_failure
         )
-        admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
-        token_map = TokenMap(topology.layout)
-        self._service = ShardService(config.id, self.engine, self._gate, token_map, admin, config.limits)
+        self._admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
+        token_map = TokenMap(self._topology.layout)
+        self._service = ShardService(config.id, self.engine, self._gate, token_map, self._admin, config.limits)
+        self._service.following = follow
+        self._replication = Replication(
+            config, self.engine, self._gate, self._turn, self._admin, loop, self._disk, self._clock
+        )
         self._connections = Connections(config.limits.connections_max)
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
+        self._outcome = Outcome(0)
         self._segment = 0
         self._look_at_bytes = 0
         self._look_bytes = config.engine.memtable_bytes // LOOKS_PER_MEMTABLE
 
-    async def serve(self) -> int:
-        """Serve until told to stop; 0 after a clean close, 1 when the shard was poisoned."""
+    def _state(self) -> ShardState:
+        """Of this shard, in the topology; ConfigError if it or this replica of it is not there."""
+        state = self._topology.shards.get(ShardId(self._config.id))
+        if state is None:
+            raise ConfigError(f"the topology in {self._config.topology} has no shard {self._config.id}")
+        if self._config.replica not in state.replicas:
+            raise ConfigError(f"shard {self._config.id} has no replica {self._config.replica!r} in the topology")
+        return state
+
+    async def serve(self) -> Outcome:
+        """Serve until told to stop, poisoned, or until another life has to begin."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._loop.add_signal_handler(number, self._stopping.set)
         await self._background.start()
@@ -91,10 +124,17 @@ class Worker:
             else (await self._loop.create_unix_server(self._protocol, sock=sock))
         )
         self._turn.start()
+        self._replication.begin(self._state())
+        watch = self._loop.create_task(self._watch_topology())
+        watch.add_done_callback(self._on_watch_end)
         self._announce(bound)
         await self._stopping.wait()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)  # _on_watch_end has taken up how it ended
+        await self._replication.stop()
         server.close()
-        return await self._close()
+        await self._close()
+        return self._outcome
 
     def _protocol(self) -> ShardProtocol:
         return ShardProtocol(self._service, self._turn, self._connections)
@@ -103,13 +143,49 @@ class Worker:
         status = self.engine.status()
         settle_collector()
         event(
-            log, logging.INFO, "shard serves", shard=self._config.id, address=bound, term=self._term,
+            log, logging.INFO, "shard serves", shard=self._config.id, replica=self._config.replica, address=bound,
+            role="follower" if self.engine.following else "leader", term=self.engine.term,
             keys=status["keys_estimate"], open_seconds=round(self._clock.monotonic() - self._started, 3),
         )  # fmt: skip
         if self._config.ready_fd is not None:
             announce_ready(self._config.ready_fd, str(bound))
 
-    async def _close(self) -> int:
+    async def _watch_topology(self) -> None:
+        """Follow the topology, and the leader, until this life has to end (``Cut``, ``Copied``, ``SteppedDown``)."""
+        adopted = self._topology.version
+        while True:
+            if (topology := self._watched.look()) is not None:
+                self._take_topology(topology)
+            if self._topology.version > adopted:
+                adopted = self._topology.version
+                await self._replication.adopt(self._state())
+                self._service.following = self.engine.following
+            self._replication.tick()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _on_watch_end(self, task: "asyncio.Task[None]") -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Cut):
+            self._outcome = Outcome(None, error.lsn)
+        elif isinstance(error, Copied):
+            self._outcome = Outcome(None, copied=error)
+        elif isinstance(error, SteppedDown):
+            self._outcome = Outcome(None)
+        elif error is not None:
+            log.critical("following the topology has failed", exc_info=error)
+            self._failure = error
+            self._outcome = Outcome(1)
+        if error is not None:
+            self._refuse(str(error))
+
+    def _refuse(self, why: str) -> None:
+        """Answer nothing more; break the connections, so that nobody waits."""
+        self._service.refusal = Unavailable(f"shard {self._config.id} is stopping: {why}")
+        for connection in self._connections:
+            connection.abort()
+        self._stopping.set()
+
+    async def _close(self) -> None:
         for connection in self._connections:
             connection.stop_reading()
         await self._turn.stop()
@@ -121,12 +197,12 @@ class Worker:
         await self._background.stop()
         self.engine.close()
         event(log, logging.INFO, "shard closed", shard=self._config.id, clean=self._failure is None)
-        return 0 if self._failure is None else 1
 
     def _after_commit(self) -> None:
         """Look at background work and back-pressure: at once after a roll of the log or news of a job, else when
         enough has been written to change either.
         """
+        self._replication.after_turn()
         segment, written = self.engine.segment, self.engine.log_bytes
         if segment == self._segment and written < self._look_at_bytes:
             return
@@ -144,26 +220,27 @@ class Worker:
         self._turn.schedule()
 
     def _on_poison(self, error: StoreError) -> None:
-        """Nobody gets an answer any more; the connections break, so that nobody waits for one."""
+        """Nobody gets an answer any more."""
         self._failure = error
-        self._service.refusal = Unavailable(f"shard {self._config.id} is stopping: {error}")
-        for connection in self._connections:
-            connection.abort()
-        self._stopping.set()
+        self._outcome = Outcome(1)
+        self._refuse(str(error))
 
     def _on_background_failure(self, error: BaseException) -> None:
         self._failure = error
+        self._outcome = Outcome(1)
         self._stopping.set()
 
     def _refresh_layout(self, announced: int) -> None:
-        try:
-            topology: Topology = read_topology(self._disk, self._config.topology)
-        except (OSError, StoreError) as error:
-            event(log, logging.ERROR, "topology not readable", path=self._config.topology, error=error)
-            return
+        """A proxy knows a later layout: look for it now."""
+        if (topology := self._watched.look()) is not None:
+            self._take_topology(topology)
+
+    def _take_topology(self, topology: Topology) -> None:
+        if topology.version > self._topology.version:
+            self._topology = topology
         if topology.layout.counter > self._service.token_map.layout.counter:
             self._service.token_map = TokenMap(topology.layout)
-            event(log, logging.INFO, "layout taken", counter=topology.layout.counter, announced=announced)
+            event(log, logging.INFO, "layout taken", counter=topology.layout.counter)
 
     def describe(self) -> dict[str, object]:
         """What ``status`` answers for this shard."""
@@ -171,7 +248,10 @@ class Worker:
             **self.engine.status(),
             "id": self._config.id,
             "pid": os.getpid(),
-            "term": self._term,
+            "term": self.engine.term,
+            "replica": self._config.replica,
+            "acks": self._config.acks,
+            **self._replication.describe(),
             "version": VERSION,
             "compiled": is_compiled(),
             "fsync": self._config.engine.fsync,
@@ -186,12 +266,28 @@ class Worker:
 
 
 def run(config: ShardConfig) -> int:
-    """Run one shard process until SIGTERM or SIGINT; its exit code. ConfigError or StoreError if it can't start."""
+    """Run one shard process until SIGTERM or SIGINT; its exit code. ConfigError or StoreError if it can't start.
+
+    Who stops leading, or follows with a log that has to be cut, goes on here with another life of the same process.
+    """
     if config.parent_pid is not None:
         die_with_parent(config.parent_pid)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_main(config))
+    while True:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            outcome = runner.run(_main(config))
+        if outcome.code is not None:
+            return outcome.code
+        mend(config, outcome)
+        config = replace(config, ready_fd=None)
 
 
-async def _main(config: ShardConfig) -> int:
+def mend(config: ShardConfig, outcome: Outcome) -> None:
+    """Between two lives: make the store one that can go on from its leader's log."""
+    if outcome.cut_lsn is not None:
+        cut_log(RealDisk(), config.data, outcome.cut_lsn)
+    if outcome.copied is not None:
+        adopt(RealDisk(), config.data, outcome.copied.state, os.urandom, outcome.copied.fork_lsn)
+
+
+async def _main(config: ShardConfig) -> Outcome:
     return await Worker(config, asyncio.get_running_loop()).serve()

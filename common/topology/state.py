@@ -15,38 +15,78 @@ from sherd.common.types import ShardId, Term
 Phase = Literal["prepare", "copy", "tail", "freeze", "ready", "commit", "clean", "aborted"]
 PHASES: tuple[Phase, ...] = ("prepare", "copy", "tail", "freeze", "ready", "commit", "clean", "aborted")
 NO_TERM = Term(0)
+FIRST_REPLICA = "1"
+
+
+def replica_dir(shard: ShardId, name: str) -> str:
+    """The usual name of a replica's directory, in the one of its cluster on a host."""
+    return f"shard-{shard}" if name == FIRST_REPLICA else f"shard-{shard}-replica-{name}"
 
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """Who leads a shard. ``leader`` is its address, empty while nobody serves; ``term`` rises with every start."""
+    """The replicas of a shard and who of them leads.
+
+    ``replicas`` has the address of each by its name, empty while it is not known to serve. ``leader`` is the name of
+    the one that leads in ``term``, which rises with every start of a leader; ``predecessor`` of the one that led
+    before, if it was another. ``in_sync`` names those that have all that was acknowledged, the leader among them: only
+    they may be made leader. ``revision`` grows with every change of this state.
+    """
 
     id: ShardId
     term: Term = NO_TERM
-    leader: str = ""
-    followers: tuple[str, ...] = ()
-    in_sync: tuple[str, ...] = ()
+    leader: str = FIRST_REPLICA
+    replicas: Mapping[str, str] = field(default_factory=lambda: {FIRST_REPLICA: ""})
+    in_sync: tuple[str, ...] = (FIRST_REPLICA,)
+    predecessor: str = ""
+    revision: int = 0
 
     def __post_init__(self) -> None:
         if self.id < 1 or self.term < 0:
             raise ConfigError(f"shard {self.id}: id must be 1 or more and term {self.term} not negative")
+        if self.leader not in self.in_sync or not set(self.in_sync) <= set(self.replicas):
+            raise ConfigError(f"shard {self.id}: leader {self.leader!r} must be in sync, and who is in sync a replica")
+
+    @classmethod
+    def led_at(cls, id_: ShardId, term: Term, address: str) -> "ShardState":
+        """Of a shard that has one replica, which leads from ``address``."""
+        return cls(id_, term, FIRST_REPLICA, {FIRST_REPLICA: address})
+
+    @property
+    def leader_address(self) -> str:
+        """Where the leader is reached; empty while nobody serves."""
+        return self.replicas[self.leader]
+
+    @property
+    def followers(self) -> tuple[str, ...]:
+        """The names of the replicas that do not lead."""
+        return tuple(name for name in sorted(self.replicas) if name != self.leader)
 
     def to_json(self) -> dict[str, object]:
         return {
             "term": self.term,
             "leader": self.leader,
-            "followers": list(self.followers),
+            "replicas": dict(self.replicas),
             "in_sync": list(self.in_sync),
+            "predecessor": self.predecessor,
+            "revision": self.revision,
         }
 
     @classmethod
     def from_json(cls, id_: ShardId, data: Mapping[str, object]) -> "ShardState":
+        """Also what was written before there were followers, when ``leader`` was an address."""
+        term = Term(int(cast("int", data["term"])))
+        if "replicas" not in data:
+            return cls.led_at(id_, term, str(data["leader"]))
+        replicas = cast("dict[str, str]", data["replicas"])
         return cls(
             id_,
-            Term(int(cast("int", data["term"]))),
+            term,
             str(data["leader"]),
-            _names(data["followers"]),
-            _names(data["in_sync"]),
+            {str(name): str(address) for name, address in replicas.items()},
+            tuple(str(name) for name in cast("list[str]", data["in_sync"])),
+            str(data["predecessor"]),
+            int(cast("int", data["revision"])),
         )
 
 
@@ -118,6 +158,7 @@ class Topology:
 
     def with_shard(self, shard: ShardState) -> "Topology":
         """The next version, with one shard's state replaced."""
+        shard = replace(shard, revision=self.shards[shard.id].revision + 1)
         return replace(self, version=self.version + 1, shards={**self.shards, shard.id: shard})
 
     def to_json(self) -> dict[str, object]:
@@ -146,7 +187,3 @@ class Topology:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"malformed topology: {error!r}") from error
-
-
-def _names(found: object) -> tuple[str, ...]:
-    return tuple(str(name) for name in cast("list[str]", found))

@@ -47,7 +47,7 @@ def test_process_commands_take_every_setting_of_their_sections(name):
     [
         (("up", "--shards", "none"), "--shards: must be a whole number, not 'none'"),
         (("up", "--fsync", "never"), "fsync policy must be always"),
-        (("up", "--followers", "1"), "not available in this version"),
+        (("up", "--followers", "9"), "followers must be 0 to 8, not 9"),
         (("up", "--http", "127.0.0.1:7780"), "not available in this version"),
         (("up", "--partition", "both"), "--partition: must be hash or range"),
         (("up", "--config", "/no/such/file.toml"), "/no/such/file.toml: No such file"),

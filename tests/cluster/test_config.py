@@ -99,7 +99,8 @@ def test_a_wrong_flag_is_told_by_name():
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ({"followers": "1"}, "not available in this version: use --followers 0"),
+        ({"followers": "9"}, "followers must be 0 to 8, not 9"),
+        ({"acks": "all"}, "acks: must be leader or insync"),
         ({"http": "127.0.0.1:7780"}, "not available in this version: use --http off"),
         ({"shards": "0"}, "shards must be 1 to"),
         ({"proxies": "0"}, "proxies must be 1 to"),

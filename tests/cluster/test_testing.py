@@ -48,8 +48,8 @@ def test_a_directory_of_ones_own_stays(tmp_path: Path) -> None:
 
 
 def test_a_cluster_that_does_not_start_says_why() -> None:
-    with pytest.raises(ClusterError, match="--followers 0"):
-        Cluster(flags=["--followers=3"]).start()
+    with pytest.raises(ClusterError, match="followers must be 0 to 8"):
+        Cluster(flags=["--followers=9"]).start()
     with pytest.raises(ClusterError, match="memtable_bytes"):
         Cluster(settings={"engine.memtable_bytes": 1}).start()
 

@@ -7,7 +7,7 @@ import pytest
 from support.crash_disk import Crash, CrashDisk, Fault
 from support.survival import SURVIVALS
 
-from sherd.cluster.supervisor import raise_term
+from sherd.cluster.replicas import begin
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
 from sherd.cluster.topology_store import TopologyChanged
 from sherd.common.disk import RealDisk
@@ -19,7 +19,7 @@ from sherd.common.types import ShardId, Term
 DIRECTORY = "/data"
 PATH = f"{DIRECTORY}/{FILE_NAME}"
 FIRST = Topology(1, "test", range_layout(2), {ShardId(1): ShardState(ShardId(1)), ShardId(2): ShardState(ShardId(2))})
-SECOND = FIRST.with_shard(ShardState(ShardId(1), Term(1), "unix:/x"))
+SECOND = FIRST.with_shard(ShardState.led_at(ShardId(1), Term(1), "unix:/x"))
 
 
 def new_disk():
@@ -71,8 +71,8 @@ def test_only_one_of_two_writers_wins():
 def test_terms_raised_at_once_are_all_kept():
     async def scenario():
         store = TopologyFile(written_once(), DIRECTORY)
-        terms = await asyncio.gather(*(raise_term(store, ShardId(1 + n % 2), f"unix:/{n}") for n in range(10)))
-        assert sorted(terms) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
+        states = await asyncio.gather(*(begin(store, ShardId(1 + n % 2), "1", f"unix:/{n}") for n in range(10)))
+        assert sorted(state.term for state in states) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
         topology = await store.read()
         assert topology.version == 11
         assert [state.term for state in topology.shards.values()] == [5, 5]

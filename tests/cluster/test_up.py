@@ -134,7 +134,7 @@ def test_the_topology_file_says_who_leads(tmp_path):
         topology = json.loads((tmp_path / "topology.json").read_text())["topology"]
         with Client(address) as client:
             assert client.topology() == topology
-        leaders = {id_: state["leader"] for id_, state in topology["shards"].items()}
+        leaders = {id_: state["replicas"][state["leader"]] for id_, state in topology["shards"].items()}
         assert leaders == {str(id_): shard["leader"]["address"] for id_, shard in shards_of(address).items()}
         assert up.stop() == 0
 

@@ -136,7 +136,7 @@ def test_a_shard_that_comes_back_is_found_and_held_requests_are_served(tmp_path:
             client.send("put", key, 2)
             client.send("get", key)
             await asyncio.sleep(0.05)
-            await shard.start(parse_address(cluster.topology.shards[ShardId(1)].leader))
+            await shard.start(parse_address(cluster.topology.shards[ShardId(1)].leader_address))
             assert (await client.response())[3] == 2
             assert (await client.response())[3] == 2
 

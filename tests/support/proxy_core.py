@@ -70,7 +70,7 @@ class Rig:
         self.now = 100.0
         self._soon: list[object] = []
         self.turn = Turn(self._soon.append)
-        states = {ShardId(n): ShardState(ShardId(n), Term(1), f"unix:/s{n}") for n in range(1, shards + 1)}
+        states = {ShardId(n): ShardState.led_at(ShardId(n), Term(1), f"unix:/s{n}") for n in range(1, shards + 1)}
         self.topology = Topology(1, "test", make_layout(mode, shards), states)
         self.routes = Routes(self.turn, self.topology, self.bounds, self.limits.batch_frame_bytes_max)
         self.clock = ManualClock()

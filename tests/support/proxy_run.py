@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgpack
@@ -106,7 +106,7 @@ class Cluster:
             address = parse_address(f"unix:{self.folder}/s{number}")
             self.shards[number] = DictShard(number, TokenMap(layout))
             await self.shards[number].start(address)
-            states[ShardId(number)] = ShardState(ShardId(number), Term(1), str(address))
+            states[ShardId(number)] = ShardState.led_at(ShardId(number), Term(1), str(address))
         self.topology = Topology(1, "test", layout, states)
         self.publish(self.topology)
         config = ProxyConfig("127.0.0.1:0", str(self.folder / "topology.json"), limits=self.limits, bounds=self.bounds)
@@ -133,7 +133,7 @@ class Cluster:
     def move(self, shard: int, address: str) -> None:
         """Publish another leader address."""
         state = self.topology.shards[ShardId(shard)]
-        self.publish(self.topology.with_shard(replace(state, leader=address, term=Term(state.term + 1))))
+        self.publish(self.topology.with_shard(ShardState.led_at(state.id, Term(state.term + 1), address)))
 
     def shard_of(self, key: bytes) -> DictShard:
         return self.shards[TokenMap(self.topology.layout).owner(key)]

@@ -102,7 +102,7 @@ class ShardProcess:
 
     def publish(self, *, term: int, counter: int = 1) -> None:
         """Write the topology file."""
-        state = ShardState(ShardId(1), Term(term), f"unix:{self.address}")
+        state = ShardState.led_at(ShardId(1), Term(term), f"unix:{self.address}")
         layout = range_layout(1, (), LayoutCounter(counter))
         self.topology.write_bytes(encode_topology(Topology(counter, "test", layout, {ShardId(1): state})))
 

@@ -1,0 +1,1 @@
+"""Replication of one shard: a leader that is followed, and a follower."""

@@ -1,0 +1,274 @@
+"""The leader's side of replication, without I/O: answers its followers' pulls, and knows how far each of them is.
+
+A pull is parked until there is something to answer: log from memory at once, log from files when a thread has read it,
+and after ``wait_ms`` that there is nothing, so that the follower knows its leader lives. ``serve`` looks at the parked
+pulls after every commit; ``tick`` at the clock.
+
+Invariants: a follower has at most one pull parked, the latest; what counts as acknowledged by it is never beyond the
+place up to which its log is known to be the same as ours.
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import msgpack
+
+from sherd.common.errors import NotLeader, StoreCorrupt
+from sherd.common.logs import event
+from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.format import TERM_LSN_STEP
+from sherd.shard.lsm.log_tail import LogPiece, LogTail
+from sherd.shard.lsm.segment_tail import SegmentTail
+from sherd.shard.replication.copies import Copies
+from sherd.shard.replication.history import common_lsn
+from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, Answer, LeaderState, Position, Pull
+from sherd.shard.replication.progress import Progress, Sample
+from sherd.shard.replies import ReplyGate, ReplySink
+
+log = logging.getLogger(__name__)
+
+TAIL_BYTES_MAX = 16 << 20
+"""Log kept in memory for followers."""
+
+ReadInThread = Callable[[Callable[[], LogPiece | None], Callable[[LogPiece | None, Exception | None], None]], None]
+"""Runs the first in a thread, and then the second with what came of it, here."""
+
+
+@dataclass(slots=True)
+class _Parked:
+    """A pull that waits for its answer."""
+
+    sink: ReplySink
+    msgid: bytes
+    pull: Pull
+    until: float
+
+
+@dataclass(slots=True)
+class Feed:
+    """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic."""
+
+    name: str
+    acked_lsn: int = 0
+    heard_at: float = float("-inf")
+    pid: int = 0
+    parked: _Parked | None = None
+    files: SegmentTail | None = None
+    reading: bool = False
+    told: set[str] = field(default_factory=set)
+
+
+class Feeds:
+    """All followers of a leader. ``needs_sync``: only what is on their stable storage counts. ``copies`` are of its
+    tables, for those that are too far behind.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        gate: ReplyGate,
+        monotonic: Callable[[], float],
+        read_in_thread: ReadInThread,
+        *,
+        needs_sync: bool,
+    ) -> None:
+        self._engine = engine
+        self._gate = gate
+        self._monotonic = monotonic
+        self._read_in_thread = read_in_thread
+        self._needs_sync = needs_sync
+        self._feeds: dict[str, Feed] = {}
+        self._in_sync: frozenset[str] = frozenset()
+        self._admitted: dict[str, tuple[int, int]] = {}  # by name: at which revision, and up to where it has to come
+        self._progress = Progress()
+        self.copies = Copies(engine, engine.disk, monotonic)
+        engine.tail = LogTail(engine.last_lsn + 1, TAIL_BYTES_MAX)
+
+    def set_members(self, revision: int, members: Iterable[str], in_sync: Iterable[str]) -> None:
+        """The shard's state is at ``revision``: who is not in sync is no longer waited for, unless admitted since."""
+        wanted = set(members)
+        self._admitted = {name: one for name, one in self._admitted.items() if one[0] >= revision and name in wanted}
+        for name in wanted - self._feeds.keys():
+            self._feeds[name] = Feed(name)
+        for name in self._feeds.keys() - wanted:
+            self._close(self._feeds.pop(name))
+        self._in_sync = frozenset(in_sync) & wanted
+        self._count()
+
+    def pull(self, sink: ReplySink, msgid: bytes, pull: Pull) -> None:
+        """A follower asks for the log. NotLeader if it has seen a later term than this leader's, or is none of ours."""
+        feed = self._note(pull.position)
+        if feed.parked is not None:
+            self._answer(feed, NOTHING)
+        feed.parked = _Parked(sink, msgid, pull, self._monotonic() + pull.wait_ms / 1000)
+        common = self._common(pull.position)
+        if common is None:
+            self._tell_once(feed, "has another history", pull.position)
+            self._answer(feed, COPY)
+        elif common < pull.position.written_lsn:
+            self._tell_once(feed, "has a tail that is not ours", pull.position)
+            self._answer(feed, FORK, fork_lsn=common)
+        else:
+            self._serve(feed)
+
+    def admit(self, name: str, revision: int) -> bool:
+        """Wait for this follower from here on; True once it has all that was written when that began.
+
+        Then the next revision of the shard's state may count it in sync. It is waited for until a state later than
+        ``revision`` says whether it is: so whoever adds it there can't be too late.
+        """
+        feed = self._feeds.get(name)
+        if feed is None:
+            return False
+        if name not in self._in_sync and name not in self._admitted:
+            self._admitted[name] = (revision, self._engine.last_lsn)
+            self._count()
+        target_lsn = self._admitted[name][1] if name in self._admitted else 0
+        return feed.acked_lsn >= target_lsn
+
+    def ack(self, position: Position) -> None:
+        """A follower says how far it is."""
+        self._note(position)
+
+    def serve(self) -> None:
+        """Something was written: answer who waits for it."""
+        for feed in self._feeds.values():
+            if feed.parked is not None and not feed.reading:
+                self._serve(feed)
+
+    def tick(self) -> bool:
+        """Tell those who have waited long enough that there is nothing; whether any. To be called regularly."""
+        told = False
+        self.copies.tick()
+        now = self._monotonic()
+        self._progress.note(self._now())
+        for feed in self._feeds.values():
+            if feed.parked is not None and not feed.reading and now >= feed.parked.until:
+                self._answer(feed, NOTHING)
+                told = True
+        return told
+
+    def close(self) -> None:
+        """Lead no longer."""
+        self._engine.tail = None
+        self.copies.close()
+        for feed in self._feeds.values():
+            self._close(feed)
+
+    def describe(self) -> dict[str, object]:
+        """For status, by name: how far each follower is, how far behind, and when it was heard."""
+        now = self._now()
+        found: dict[str, object] = {}
+        for name, feed in self._feeds.items():
+            gaps = sum(TERM_LSN_STEP - 1 for _, lsn in self._engine.terms if lsn > feed.acked_lsn)
+            lag = self._progress.lag(feed.acked_lsn, now, gaps)
+            found[name] = {
+                "pid": feed.pid or None,
+                "acked_lsn": feed.acked_lsn,
+                "lag_records": lag.records,
+                "lag_bytes": lag.log_bytes,
+                "lag_seconds": round(lag.seconds, 3),
+                "heard_seconds_ago": None if feed.heard_at < 0 else round(now.at - feed.heard_at, 3),
+                "awaited": name in self._in_sync or name in self._admitted,
+            }
+        return found
+
+    def _now(self) -> Sample:
+        return Sample(self._engine.written_lsn, self._engine.log_bytes, self._monotonic())
+
+    def _note(self, position: Position) -> Feed:
+        feed = self._feeds.get(position.name)
+        if feed is None:
+            raise NotLeader(f"{position.name!r} is no replica of this shard that the leader knows of")
+        if position.terms and position.terms[-1][0] > self._engine.term:
+            raise NotLeader(f"the follower has seen term {position.terms[-1][0]}, this is term {self._engine.term}")
+        feed.heard_at, feed.pid = self._monotonic(), position.pid
+        common = self._common(position) or 0
+        acked = position.synced_lsn if self._needs_sync else position.written_lsn
+        feed.acked_lsn = min(acked, common)
+        self._count()
+        return feed
+
+    def _common(self, position: Position) -> int | None:
+        engine = self._engine
+        return common_lsn(engine.terms, engine.written_lsn, position.terms, position.written_lsn)
+
+    def _count(self) -> None:
+        """What is acknowledged has changed: tell the gate, and which log is still needed."""
+        awaited = self._in_sync | self._admitted.keys()
+        self._gate.replicated(min((self._feeds[name].acked_lsn for name in awaited), default=None))
+        self._engine.retain(self._needed_lsn())
+
+    def _needed_lsn(self) -> int | None:
+        """The first LSN that some follower may still ask for; None if there is no follower."""
+        return min((feed.acked_lsn + 1 for feed in self._feeds.values()), default=None)
+
+    def _serve(self, feed: Feed) -> None:
+        parked = feed.parked
+        if parked is None:
+            return
+        next_lsn = parked.pull.position.written_lsn + 1
+        if next_lsn > self._engine.written_lsn:
+            return
+        tail = self._engine.tail
+        piece = None if tail is None else tail.read(next_lsn, parked.pull.bytes_max)
+        if piece is not None:
+            self._answer(feed, LOG, piece)
+        else:
+            self._read_files(feed, next_lsn, parked.pull.bytes_max)
+
+    def _read_files(self, feed: Feed, next_lsn: int, bytes_max: int) -> None:
+        """Have a thread read what is no longer in memory."""
+        engine = self._engine
+        if feed.files is None or feed.files.next_lsn != next_lsn:
+            self._close_files(feed)
+            feed.files = SegmentTail(engine.disk, engine.directory, next_lsn)
+        files, segments, written_lsn = feed.files, engine.log_segments, engine.written_lsn
+        feed.reading = True
+
+        def done(piece: LogPiece | None, error: Exception | None) -> None:
+            feed.reading = False
+            if self._feeds.get(feed.name) is not feed:
+                files.close()
+                return
+            if isinstance(error, (OSError, StoreCorrupt)):
+                event(log, logging.ERROR, "log for a follower not readable", follower=feed.name, error=error)
+                self._close_files(feed)
+            elif error is not None:
+                raise error
+            if feed.parked is not None and feed.parked.pull.position.written_lsn + 1 != next_lsn:
+                self._serve(feed)  # it has asked anew, for another place
+            elif piece is None:
+                self._answer(feed, COPY)
+            else:
+                self._answer(feed, LOG, piece)
+
+        self._read_in_thread(lambda: files.read(segments, written_lsn, bytes_max), done)
+
+    def _answer(self, feed: Feed, kind: str, piece: LogPiece | None = None, fork_lsn: int = 0) -> None:
+        parked, feed.parked = feed.parked, None
+        if parked is None:
+            return
+        engine = self._engine
+        leader = LeaderState(engine.term, engine.last_lsn, engine.now_ms(), self._needed_lsn() or 0)
+        answer = msgpack.packb(Answer(kind, leader, piece, fork_lsn).encode())
+        self._gate.reply(parked.sink, parked.msgid, answer, 0, False, False)
+
+    def _tell_once(self, feed: Feed, what: str, position: Position) -> None:
+        if what not in feed.told:
+            feed.told.add(what)
+            event(
+                log, logging.WARNING, f"follower {what}", follower=feed.name, written_lsn=position.written_lsn,
+                terms=list(position.terms[-3:]), our_terms=self._engine.terms[-3:],
+            )  # fmt: skip
+
+    def _close(self, feed: Feed) -> None:
+        self._answer(feed, NOTHING)
+        if not feed.reading:
+            self._close_files(feed)
+
+    def _close_files(self, feed: Feed) -> None:
+        if feed.files is not None:
+            feed.files.close()
+            feed.files = None

@@ -1,0 +1,174 @@
+"""A follower: pulls its leader's log, appends and applies it, and says how far it is; for as long as it is told to.
+
+One connection at a time to whom the topology calls the leader; when it breaks or falls silent, another after a pause
+that doubles, with jitter, so that followers of a leader that comes back do not all arrive at once. A leader of an
+older term than this log has seen is not listened to. What a follower can't mend by pulling - a tail that the leader
+does not have, a gap that the leader's log no longer fills - ends its life: ``Cut`` and ``Copied`` are for whoever
+started it.
+"""
+
+import asyncio
+import logging
+import os
+import random as random_module
+from collections.abc import Callable
+from typing import Any
+
+from sherd.common.errors import Overloaded, SherdError, StoreFull
+from sherd.common.logs import event
+from sherd.common.net.stream import Stream
+from sherd.shard.lsm.adoption import CopiedState
+from sherd.shard.lsm.engine import Engine
+from sherd.shard.replication.copying import fetch_tables
+from sherd.shard.replication.messages import COPY, FORK, LOG, Answer, Position, Pull
+
+log = logging.getLogger(__name__)
+
+PULL_BYTES = 1 << 20
+WAIT_MS = 500
+SILENCE_SECONDS = 5.0
+"""How long an answer may take beyond what was asked to wait for."""
+CONNECT_SECONDS = 5.0
+PAUSE_SECONDS_MIN = 0.02
+PAUSE_SECONDS_MAX = 2.0
+BUSY_SECONDS = 0.02
+"""Pause before a record is tried again that found no room in memory or on the disk."""
+
+
+class Cut(Exception):
+    """The log behind ``lsn`` is not the leader's."""
+
+    def __init__(self, lsn: int) -> None:
+        super().__init__(f"the log behind LSN {lsn} is not the leader's")
+        self.lsn = lsn
+
+
+class Copied(Exception):
+    """The leader's log could not be gone on with; its tables are in ``copy/`` and make a new store. What this one holds
+    beyond ``fork_lsn`` was never the leader's; None if that is not known.
+    """
+
+    def __init__(self, state: CopiedState, fork_lsn: int | None) -> None:
+        super().__init__("the leader's tables have been copied")
+        self.state = state
+        self.fork_lsn = fork_lsn
+
+
+class Follower:
+    """Keeps ``engine`` on the log of the leader at ``leader()``; ``end_turn`` commits what was applied.
+
+    ``caught_up_at`` is when it last had all that the leader had, in monotonic seconds; ``state`` is for status.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        shard: int,
+        leader: Callable[[], str],
+        end_turn: Callable[[], None],
+        monotonic: Callable[[], float],
+        random: random_module.Random,
+    ) -> None:
+        self._engine = engine
+        self._name = name
+        self._shard = shard
+        self._leader = leader
+        self._end_turn = end_turn
+        self._monotonic = monotonic
+        self._random = random
+        self._stream: Stream | None = None
+        self._acked_lsn = 0
+        self._complaint = ""
+        self.caught_up_at = float("-inf")
+        self.leader_last_lsn = 0
+        self.connected_to = ""
+
+    async def run(self) -> None:
+        """Follow until cancelled. Raises Cut or Copied, and StoreError when the engine is down."""
+        pause = PAUSE_SECONDS_MIN
+        while True:
+            address = self._leader()
+            began = self._monotonic()
+            if address:
+                try:
+                    await self._follow(address)
+                except (OSError, TimeoutError, SherdError, ValueError) as error:
+                    self._engine.check()
+                    self._complain(address, error)
+                finally:
+                    self._drop()
+            if self._monotonic() - began > PAUSE_SECONDS_MAX:
+                pause = PAUSE_SECONDS_MIN
+            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+            pause = min(2 * pause, PAUSE_SECONDS_MAX)
+
+    def synced(self) -> None:
+        """More of the log may be on stable storage: tell the leader if it is. To be called after every turn."""
+        if self._stream is not None and self._engine.synced_lsn > self._acked_lsn:
+            self._acked_lsn = self._engine.synced_lsn
+            self._stream.send("ack", [self._position().encode()])
+
+    def _drop(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        self.connected_to = ""
+
+    async def _follow(self, address: str) -> None:
+        """One connection, to its end."""
+        async with asyncio.timeout(CONNECT_SECONDS):
+            self._stream = stream = await Stream.open(address)
+            found = await stream.ask("hello", [{"link": self._name, "purpose": "replication"}])
+        if not isinstance(found, dict) or found.get("shard") != self._shard:
+            raise ConnectionError(f"{address} is not shard {self._shard}: {found!r}")
+        self.connected_to = address
+        self._complaint = ""
+        event(log, logging.INFO, "following", leader=address, last_lsn=self._engine.last_lsn)
+        while address == self._leader():
+            pull = Pull(self._position(), PULL_BYTES, WAIT_MS)
+            self._acked_lsn = self._engine.synced_lsn
+            async with asyncio.timeout(WAIT_MS / 1000 + SILENCE_SECONDS):
+                answer = Answer.decode(await stream.ask("pull", pull.encode()))
+            await self._take(answer)
+
+    async def _take(self, answer: Answer) -> None:
+        if answer.leader.term < self._engine.term:
+            raise ConnectionError(f"the leader is of term {answer.leader.term}, the log of {self._engine.term}")
+        engine = self._engine
+        if answer.kind == FORK and engine.installer.manifest.flushed_lsn <= answer.fork_lsn:
+            raise Cut(answer.fork_lsn)
+        if answer.kind in (FORK, COPY):
+            state = await fetch_tables(engine.disk, engine.directory, self.connected_to)
+            raise Copied(state, answer.fork_lsn if answer.kind == FORK else None)
+        self.leader_last_lsn = answer.leader.last_lsn
+        engine.retain(answer.leader.needed_lsn or None)
+        if answer.kind == LOG and answer.piece is not None:
+            for header, body in answer.piece.records():
+                if header.last_lsn > engine.last_lsn:
+                    await self._apply(header, body)
+            self._end_turn()
+        if engine.last_lsn >= answer.leader.last_lsn:
+            self.caught_up_at = self._monotonic()
+
+    async def _apply(self, header: Any, body: bytes) -> None:
+        """Apply one record, when there is room for it."""
+        while True:
+            try:
+                self._engine.apply(header, body)
+                return
+            except (Overloaded, StoreFull) as error:
+                self._complain(self.connected_to, error)
+            self._end_turn()
+            await asyncio.sleep(BUSY_SECONDS)
+
+    def _position(self) -> Position:
+        engine = self._engine
+        return Position(self._name, os.getpid(), engine.written_lsn, engine.synced_lsn, engine.terms)
+
+    def _complain(self, address: str, error: Exception) -> None:
+        """Log a trouble, once until it is over or another."""
+        text = f"{type(error).__name__}: {error}"
+        if text != self._complaint:
+            self._complaint = text
+            event(log, logging.WARNING, "does not follow", leader=address, reason=text)

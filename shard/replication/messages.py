@@ -1,0 +1,119 @@
+"""What a follower asks its leader, and what it is answered; over the shard's ordinary protocol.
+
+``pull`` asks for the log from an LSN on and says how far the follower is; the leader answers when there is something,
+or that there is nothing when the wait is over. ``ack`` says how far the follower is without asking for anything.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+from sherd.common.errors import BadRequest
+from sherd.shard.lsm.log_tail import LogPiece
+
+TERMS_SENT_MAX = 100
+PULL_BYTES_MAX = 64 << 20
+WAIT_MS_MAX = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far the follower ``name`` is, a process of this ``pid``: last LSN in its log, and in stable storage, and the
+    latest of its history.
+    """
+
+    name: str
+    pid: int
+    written_lsn: int
+    synced_lsn: int
+    terms: Sequence[tuple[int, int]] = ()
+
+    def encode(self) -> list[Any]:
+        """MessagePack-able."""
+        latest = [list(term) for term in self.terms[-TERMS_SENT_MAX:]]
+        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest]
+
+    @classmethod
+    def decode(cls, found: object) -> Self:
+        """BadRequest for anything that ``encode`` does not give."""
+        match found:
+            case [bytes(name), int(pid), int(written_lsn), int(synced_lsn), list(terms)] if (
+                written_lsn >= synced_lsn >= 0
+            ):
+                pairs = []
+                for pair in terms:
+                    match pair:
+                        case [int(term), int(lsn)]:
+                            pairs.append((term, lsn))
+                        case _:
+                            raise BadRequest("a term in a follower's history is not a pair of numbers")
+                return cls(name.decode(errors="replace"), pid, written_lsn, synced_lsn, tuple(pairs))
+        raise BadRequest("a follower's position is malformed")
+
+
+@dataclass(frozen=True, slots=True)
+class Pull:
+    """A question for the log behind ``position``."""
+
+    position: Position
+    bytes_max: int
+    wait_ms: int
+
+    def encode(self) -> list[Any]:
+        """The params."""
+        return [self.position.encode(), self.bytes_max, self.wait_ms]
+
+    @classmethod
+    def decode(cls, params: list[object]) -> Self:
+        """BadRequest for anything that ``encode`` does not give."""
+        match params:
+            case [position, int(bytes_max), int(wait_ms)]:
+                if 0 < bytes_max <= PULL_BYTES_MAX and 0 <= wait_ms <= WAIT_MS_MAX:
+                    return cls(Position.decode(position), bytes_max, wait_ms)
+        raise BadRequest("pull takes a position, bytes and milliseconds")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderState:
+    """What every answer tells of the leader: its last LSN, its time, and from where on anybody may need the log."""
+
+    term: int
+    last_lsn: int
+    time_ms: int
+    needed_lsn: int
+
+
+LOG, NOTHING, FORK, COPY = "log", "nothing", "fork", "copy"
+"""Kinds of answers to a pull: a piece of the log; nothing new; cut your log behind an LSN; it is no longer here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """To a pull. ``piece`` with LOG, ``fork_lsn`` with FORK."""
+
+    kind: str
+    leader: LeaderState
+    piece: LogPiece | None = None
+    fork_lsn: int = 0
+
+    def encode(self) -> list[Any]:
+        """MessagePack-able."""
+        leader = self.leader
+        state = [leader.term, leader.last_lsn, leader.time_ms, leader.needed_lsn]
+        rest: list[Any] = [self.fork_lsn]
+        if self.piece is not None:
+            rest = [self.piece.first_lsn, self.piece.last_lsn, self.piece.salt, self.piece.data]
+        return [self.kind, state, rest]
+
+    @classmethod
+    def decode(cls, found: object) -> Self:
+        """ValueError for anything that ``encode`` does not give."""
+        match found:
+            case [str(kind), [int(term), int(last_lsn), int(time_ms), int(needed_lsn)], rest]:
+                leader = LeaderState(term, last_lsn, time_ms, needed_lsn)
+                match kind, rest:
+                    case "log", [int(first), int(last), int(salt), bytes(data)]:
+                        return cls(kind, leader, LogPiece(first, last, salt, data))
+                    case (("nothing" | "fork" | "copy"), [int(fork_lsn)]):
+                        return cls(kind, leader, None, fork_lsn)
+        raise ValueError("a leader's answer is malformed")

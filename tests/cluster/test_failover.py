@@ -1,0 +1,122 @@
+"""Failover on one host, over real processes: a killed leader costs no acknowledged write and hardly any time."""
+
+import contextlib
+import os
+import random
+import signal
+import statistics
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sherd.client.sync import Client
+from sherd.common.errors import SherdError, Timeout
+from sherd.testing import Cluster
+
+KILLS = int(os.environ.get("SHERD_FAILOVERS", "20"))
+PATIENCE_SECONDS = 30.0
+
+
+def shards_of(db: Client) -> list[dict[str, Any]]:
+    return db.status()["shards"]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def all_in_sync(db: Client) -> bool:
+    return all(follower["in_sync"] for shard in shards_of(db) for follower in shard["followers"])
+
+
+class Writer:
+    """Writes one key after the other from a thread, each with a rising number, and notes what was acknowledged."""
+
+    def __init__(self, cluster: Cluster, keys: int) -> None:
+        self._client = cluster.client(timeout=10.0)
+        self._keys = [f"key{number}" for number in range(keys)]
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.acked: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+        self.versions: dict[str, int] = {}
+        self.timeouts = 0
+        self.failure: Exception | None = None
+
+    def __enter__(self) -> "Writer":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        number = 0
+        try:
+            while not self._stopped.is_set():
+                number += 1
+                key = self._keys[number % len(self._keys)]
+                self.asked[key] = number
+                try:
+                    version = self._client.put(key, number)
+                except Timeout:
+                    self.timeouts += 1
+                    continue
+                assert version > self.versions.get(key, 0), "a version fell"
+                self.acked[key] = number
+                self.versions[key] = version
+                assert self._client.get(key) >= number
+        except (AssertionError, SherdError) as error:
+            self.failure = error
+
+    def check(self, db: Client) -> None:
+        """Every key has what was acknowledged last, or what was asked for after that."""
+        assert self.failure is None, self.failure
+        for key, number in self.acked.items():
+            found = db.get(key)
+            assert number <= found <= self.asked[key], key
+
+
+@pytest.mark.parametrize("acks", ["leader", "insync"])
+@pytest.mark.timeout(600 if KILLS <= 20 else 36_000)
+def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path, acks: str) -> None:
+    choice = random.Random(7)
+    seconds = []
+    with (
+        Cluster(shards=2, data=tmp_path / "data", flags=["--followers=1", f"--acks={acks}"]) as cluster,
+        cluster.client(timeout=10.0) as db,
+    ):
+        until(lambda: all_in_sync(db))
+        with Writer(cluster, 40) as writer:
+            for _ in range(KILLS):
+                shard = choice.choice(shards_of(db))
+                pid, term = shard["leader"]["pid"], shard["term"]
+                key = next(key for key in (f"probe{n}" for n in range(1000)) if owner(db, key) == shard["id"])
+                began = time.monotonic()
+                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(Timeout):
+                    db.put(key, 1)  # in flight at the kill it may time out, never fail otherwise
+                assert db.get(key) in (1, None)
+                seconds.append(time.monotonic() - began)
+                until(lambda shard=shard, term=term: shards_of(db)[shard["id"] - 1]["term"] > term)
+                until(lambda: all_in_sync(db))
+        writer.check(db)
+    assert statistics.median(seconds) < 1.0, seconds
+
+
+def owner(db: Client, key: str) -> int:
+    """The shard that a key belongs to."""
+    from sherd.common.topology.state import Topology
+    from sherd.common.topology.token_map import TokenMap
+
+    topology = Topology.from_json(db.topology())
+    return TokenMap(topology.layout).owner(key.encode())
