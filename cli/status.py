@@ -63,6 +63,10 @@ def status_lines(sample: Sample, before: Sample | None = None) -> list[str]:
         for row, shard in zip(rows, status.get("shards", ()), strict=True):
             row.insert(-1, _rate(shard, before.shard(shard["id"]), sample.at - before.at))
     lines += _table(header, rows)
+    followers = [_follower_row(shard, one) for shard in status.get("shards", ()) for one in shard.get("followers", ())]
+    if followers:
+        header = ["follower", "shard", "pid", "behind", "seconds", "bytes", "in sync"]
+        lines += ["", *_table(header, followers)]
     lines += ["", *_table(["proxy", "pid", "connections"], [_proxy_row(proxy) for proxy in status.get("proxies", ())])]
     for move in status.get("moves", ()):
         lines.append(f"move {json.dumps(move)}")
@@ -88,6 +92,13 @@ def _shard_row(shard: Mapping[str, Any]) -> list[str]:
         _text(unsynced),
         f"pid {leader['pid']}" if leader.get("pid") else "none",
     ]
+
+
+def _follower_row(shard: Mapping[str, Any], follower: Mapping[str, Any]) -> list[str]:
+    names = ("name", "pid", "lag_records", "lag_seconds")
+    name, pid, records, seconds = (_text(follower.get(name)) for name in names)
+    in_sync = "yes" if follower.get("in_sync") else "no"
+    return [name, _text(shard.get("id")), pid, records, seconds, _size(follower.get("lag_bytes")), in_sync]
 
 
 def _proxy_row(proxy: Mapping[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sherd.cluster.child import Child, NotReady, describe_exit
 from sherd.cluster.probe import Probe, until_silent
@@ -18,6 +19,8 @@ from sherd.common.exit_codes import LASTING, ExitCode
 from sherd.common.logs import event
 
 STARTS_MAX = 3
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +96,7 @@ class Keeper:
             if self._stopping.is_set():
                 break
             if self._buried is not None:
-                await self._buried()
+                await self._unless_stopped(self._buried())
             deaths = 1 if served_seconds >= self._policy.stable_seconds else deaths + 1
             if code in LASTING:
                 return Refusal(self.name, reason, code)
@@ -104,6 +107,16 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
         return None
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T | None:
+        """What ``work`` gives, or None if the keeping is to end before it is done. Raises what it raises."""
+        working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            return working.result() if working.done() else None
+        finally:
+            working.cancel()
+            stopping.cancel()
 
     def stop(self) -> None:
         """Ask the process to stop, and kill it after ``stop_seconds_max``; ``run`` returns when it is gone."""
@@ -124,7 +137,10 @@ class Keeper:
     async def _one_life(self) -> tuple[float, int, str]:
         """Start the process and wait for its end: seconds it served, exit code, and why it ended."""
         try:
-            child = self._child = await Child.start(await self._prepare(), self._environ)
+            command = await self._unless_stopped(self._prepare())
+            if command is None:
+                return 0.0, ExitCode.OK, "it was told to stop"
+            child = self._child = await Child.start(command, self._environ)
         except OSError as error:
             return 0.0, ExitCode.SERVER_ERROR, f"it could not be started: {error}"
         try:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ASK_SECONDS = 1.0
 LOOK_SECONDS = 0.25
+TAKE_OVER_LOOK_SECONDS = 0.02
 SILENT_SECONDS = 3.0
 """How long a follower in sync may not be heard by its leader."""
 LAG_SECONDS = 10.0
@@ -57,19 +58,25 @@ async def change(
 
 
 async def begin(store: TopologyStore, shard: ShardId, name: str, address: str) -> ShardState:
-    """A replica is about to start at ``address``: if it leads, in its next term. The shard's state then."""
+    """A replica is about to start at ``address``: if it leads, in its next term. The shard's state then.
+
+    One that died before it had taken over its predecessors' logs still has to.
+    """
 
     def decide(state: ShardState) -> ShardState:
         replicas = {**state.replicas, name: address}
         if state.leader != name:
             return replace(state, replicas=replicas)
-        return replace(state, replicas=replicas, term=Term(state.term + 1), predecessor="")
+        return replace(state, replicas=replicas, term=Term(state.term + 1))
 
     return await change(store, shard, decide) or (await topology_of(store)).shards[shard]
 
 
 async def bury(store: TopologyStore, shard: ShardId, name: str) -> None:
-    """A replica's process was reaped: let another lead if it led and one can, and wait for it no longer."""
+    """A replica's process was reaped: let another lead if it led and one can, and wait for it no longer.
+
+    Returns when nobody needs its directory any more: its successor takes its log from there.
+    """
     topology = await topology_of(store)
     state = topology.shards[shard]
     successor = await _successor(state, name) if state.leader == name else ""
@@ -83,7 +90,10 @@ async def bury(store: TopologyStore, shard: ShardId, name: str) -> None:
             return None
         in_sync = tuple(other for other in state.in_sync if other != name)
         term = Term(state.term + 1)
-        return replace(state, term=term, leader=successor, predecessor=name, replicas=replicas, in_sync=in_sync)
+        predecessors = (*(other for other in state.predecessors if other != successor), name)
+        return replace(
+            state, term=term, leader=successor, predecessors=predecessors, replicas=replicas, in_sync=in_sync
+        )
 
     decided = await change(store, shard, decide)
     if decided is not None and successor:
@@ -91,6 +101,21 @@ async def bury(store: TopologyStore, shard: ShardId, name: str) -> None:
             log, logging.WARNING, "failover", shard=shard, dead=name, leader=successor, term=decided.term,
             in_sync=",".join(decided.in_sync),
         )  # fmt: skip
+    await until_taken_over(store, shard, name)
+
+
+async def until_taken_over(store: TopologyStore, shard: ShardId, dead: str) -> None:
+    """Wait while the leader may still have to take over the log of ``dead``; note that it has when it leads."""
+
+    def decide(state: ShardState) -> ShardState | None:
+        return replace(state, predecessors=()) if state == seen else None
+
+    while dead in (seen := (await topology_of(store)).shards[shard]).predecessors:
+        position = await _position(seen.leader_address) if seen.leader_address else None
+        if position is not None and position[0] == seen.term:
+            await change(store, shard, decide)
+        else:
+            await asyncio.sleep(TAKE_OVER_LOOK_SECONDS)
 
 
 async def _successor(state: ShardState, dead: str) -> str:
@@ -107,8 +132,8 @@ async def _position(address: str) -> tuple[int, int] | None:
         match await ask_once(address, "position", [], ASK_SECONDS):
             case [int(term), int(last_lsn)]:
                 return term, last_lsn
-    except (OSError, TimeoutError, SherdError) as error:
-        event(log, logging.WARNING, "replica does not tell its position", address=address, error=error)
+    except (OSError, TimeoutError, SherdError, ValueError) as error:
+        event(log, logging.INFO, "replica does not tell its position", address=address, error=repr(error))
     return None
 
 
@@ -138,7 +163,7 @@ class Membership:
                 found = told.get(name)
                 if isinstance(found, dict):
                     await self._judge(state, name, found)
-        except (OSError, TimeoutError, SherdError):
+        except (OSError, TimeoutError, SherdError, ValueError):
             return  # the leader starts, or is on its way out: whoever keeps its process sees to that
 
     async def _judge(self, state: ShardState, name: str, told: dict[str, object]) -> None:

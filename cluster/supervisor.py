@@ -20,7 +20,7 @@ from sherd.cluster.config import ClusterConfig
 from sherd.cluster.data_dir import DataDir
 from sherd.cluster.keeper import Keeper, Refusal, RestartPolicy
 from sherd.cluster.probe import Probe, ping
-from sherd.cluster.replicas import Membership, begin, bury, topology_of
+from sherd.cluster.replicas import Membership, begin, bury, topology_of, until_taken_over
 from sherd.cluster.reserved_port import ReservedPort
 from sherd.cluster.runtime_dir import RuntimeDir, remove_stale
 from sherd.cluster.topology_file import TopologyFile
@@ -174,6 +174,7 @@ class Supervisor:
         address = sockets.socket_address(label)
 
         async def prepare() -> list[str]:
+            await until_taken_over(store, shard, name)
             await begin(store, shard, name, address)
             # The one who bound it is gone, and can't have cleaned up if it was killed.
             with contextlib.suppress(FileNotFoundError):

@@ -23,6 +23,12 @@ def cluster_status(
     warnings = [f"shard {shard} does not answer: {error}" for shard, error in sorted(errors.items())]
     for shard, answer in sorted(told.items()):
         warnings += shard_warnings(shard, answer)
+    for shard, state in sorted(topology.shards.items()):
+        warnings += [
+            f"shard {shard}: follower {name} is not in sync, so it cannot take over; it catches up once it runs"
+            for name in state.followers
+            if name not in state.in_sync
+        ]
     shards = []
     for shard, state in sorted(topology.shards.items()):
         answer = told.get(shard, {})

@@ -75,7 +75,7 @@ class Worker:
         self._watched = WatchedTopology(self._disk, config.topology)
         self._topology = self._watched.read()
         state = self._state()
-        follow = state.leader != config.replica
+        follow = state.leader != config.replica or bool(state.predecessors)  # whose logs come before it leads
         self.engine = Engine.open(
             config.data, config.engine, self._disk, self._clock, term=None if follow else state.term, follow=follow
         )
@@ -152,7 +152,7 @@ class Worker:
 
     async def _watch_topology(self) -> None:
         """Follow the topology, and the leader, until this life has to end (``Cut``, ``Copied``, ``SteppedDown``)."""
-        adopted = self._topology.version
+        adopted = 0
         while True:
             if (topology := self._watched.look()) is not None:
                 self._take_topology(topology)

@@ -28,9 +28,10 @@ class ShardState:
     """The replicas of a shard and who of them leads.
 
     ``replicas`` has the address of each by its name, empty while it is not known to serve. ``leader`` is the name of
-    the one that leads in ``term``, which rises with every start of a leader; ``predecessor`` of the one that led
-    before, if it was another. ``in_sync`` names those that have all that was acknowledged, the leader among them: only
-    they may be made leader. ``revision`` grows with every change of this state.
+    the one that leads in ``term``, which rises with every start of a leader; ``predecessors`` are those that led before
+    and whose logs it may still have to take over, the oldest first. ``in_sync`` names those that have all that was
+    acknowledged, the leader among them: only they may be made leader. ``revision`` grows with every change of this
+    state.
     """
 
     id: ShardId
@@ -38,7 +39,7 @@ class ShardState:
     leader: str = FIRST_REPLICA
     replicas: Mapping[str, str] = field(default_factory=lambda: {FIRST_REPLICA: ""})
     in_sync: tuple[str, ...] = (FIRST_REPLICA,)
-    predecessor: str = ""
+    predecessors: tuple[str, ...] = ()
     revision: int = 0
 
     def __post_init__(self) -> None:
@@ -68,7 +69,7 @@ class ShardState:
             "leader": self.leader,
             "replicas": dict(self.replicas),
             "in_sync": list(self.in_sync),
-            "predecessor": self.predecessor,
+            "predecessors": list(self.predecessors),
             "revision": self.revision,
         }
 
@@ -85,7 +86,7 @@ class ShardState:
             str(data["leader"]),
             {str(name): str(address) for name, address in replicas.items()},
             tuple(str(name) for name in cast("list[str]", data["in_sync"])),
-            str(data["predecessor"]),
+            tuple(str(name) for name in cast("list[str]", data["predecessors"])),
             int(cast("int", data["revision"])),
         )
 

@@ -149,20 +149,20 @@ class Replication:
         await self._stop_following()
         self._turn.end()
         await self._turn.settle()
-        records = self._take_over(state.predecessor)
+        records = sum(self._take_over(name) for name in state.predecessors)
         self._engine.lead(state.term)
         self._gate.synced(self._engine.synced_lsn)
         self._lead(state)
         event(
             log, logging.WARNING, "leads now", shard=self._config.id, replica=self._config.replica, term=state.term,
-            predecessor=state.predecessor, records_taken_over=records, last_lsn=self._engine.last_lsn,
+            predecessors=",".join(state.predecessors), records_taken_over=records, last_lsn=self._engine.last_lsn,
             seconds=round(self._clock.monotonic() - began, 3),
         )  # fmt: skip
 
     def _take_over(self, predecessor: str) -> int:
         """Take the log of the one who led before, if it is on this host; the number of records."""
         directory = self._config.directory_of(predecessor)
-        if not predecessor or not self._disk.exists(directory) or directory == os.path.abspath(self._config.data):
+        if not self._disk.exists(directory) or directory == os.path.abspath(self._config.data):
             return 0
         return take_over_log(self._engine, self._disk, directory)
 

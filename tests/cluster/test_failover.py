@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sherd.cli.status import Sample, status_lines
 from sherd.client.sync import Client
 from sherd.common.errors import SherdError, Timeout
 from sherd.testing import Cluster
@@ -111,6 +112,50 @@ def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: 
                 until(lambda: all_in_sync(db))
         writer.check(db)
     assert statistics.median(seconds) < 1.0, seconds
+
+
+def test_a_follower_that_is_too_far_behind_copies_the_tables_and_can_lead_then(tmp_path: Path) -> None:
+    flags = ["--followers=1", "--memtable-bytes=256KiB", "--retain-log-bytes=0"]
+    with (
+        Cluster(shards=1, data=tmp_path / "data", flags=flags) as cluster,
+        cluster.client(timeout=20.0) as db,
+    ):
+        until(lambda: all_in_sync(db))
+        (shard,) = shards_of(db)
+        (follower,) = shard["followers"]
+        os.kill(follower["pid"], signal.SIGSTOP)
+        for number in range(4000):
+            db.put(f"key{number:05}", number.to_bytes(4, "little") * 2000)
+        db.flush()
+        until(lambda: any("follower 2 is not in sync" in warning for warning in db.status()["warnings"]))
+        os.kill(follower["pid"], signal.SIGCONT)
+        until(lambda: "store copied" in cluster.log() or "copying" in cluster.log())
+        until(lambda: all_in_sync(db) and shards_of(db)[0]["followers"][0]["lag_records"] == 0)
+        table = status_lines(Sample(db.status(), 0.0))
+        row = next(line.split() for line in table if str(follower["pid"]) in line)
+        assert (row[:4], row[-1]) == (["2", "1", str(follower["pid"]), "0"], "yes")
+        os.kill(shard["leader"]["pid"], signal.SIGKILL)
+        until(lambda: shards_of(db)[0]["leader"]["pid"] == follower["pid"])
+        for number in range(4000):
+            assert db.get(f"key{number:05}") == number.to_bytes(4, "little") * 2000
+        assert db.count() == 4000
+
+
+def test_a_leader_that_is_stopped_is_killed_and_replaced(tmp_path: Path) -> None:
+    flags = ["--followers=1", "--answer-seconds-max=2"]
+    with (
+        Cluster(shards=1, data=tmp_path / "data", flags=flags) as cluster,
+        cluster.client(timeout=20.0) as db,
+    ):
+        until(lambda: all_in_sync(db))
+        (shard,) = shards_of(db)
+        db.put("k", 1)
+        os.kill(shard["leader"]["pid"], signal.SIGSTOP)
+        until(lambda: cluster.log().count("failover") == 1)
+        until(lambda: db.get("k") == 1)
+        assert shards_of(db)[0]["leader"]["pid"] == shard["followers"][0]["pid"]
+        db.put("k", 2)
+        assert db.get("k") == 2
 
 
 def owner(db: Client, key: str) -> int:

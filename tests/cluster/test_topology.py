@@ -26,7 +26,7 @@ def make_topology(layout=None):
         "test",
         layout,
         {
-            id_: ShardState(id_, Term(7), "2", {"1": "127.0.0.1:1", "2": f"unix:/run/{id_}"}, ("1", "2"), "1")
+            id_: ShardState(id_, Term(7), "2", {"1": "127.0.0.1:1", "2": f"unix:/run/{id_}"}, ("1", "2"), ("1",))
             for id_ in layout.owners
         },
         (Move(1, (1, 2), ShardId(1), ShardId(2), "copy", Term(7), Term(7)),),

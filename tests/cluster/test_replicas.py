@@ -1,0 +1,191 @@
+"""Who leads and who is in sync: the coordinator's decisions, against replicas that answer what they are told to."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from support.crash_disk import CrashDisk
+
+from sherd.cluster.replicas import Membership, begin, bury, topology_of, until_taken_over
+from sherd.cluster.topology_file import TopologyFile
+from sherd.common.topology.ranges import range_layout
+from sherd.common.topology.state import ShardState, Topology
+from sherd.common.types import ShardId, Term
+
+ONE = ShardId(1)
+
+
+class Replica:
+    """Answers over a unix socket: ``answers`` by method; a method that is not there is not answered at all."""
+
+    def __init__(self, folder: Path, name: str, **answers: Any) -> None:
+        self.address = f"unix:{folder}/{name}"
+        self.path = folder / name
+        self.answers = answers
+        self.asked: list[list[Any]] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        unpacker = msgpack.Unpacker()
+        while data := await reader.read(1 << 16):
+            unpacker.feed(data)
+            for _, msgid, method, params in unpacker:
+                self.asked.append([method, *params])
+                if method in self.answers:
+                    writer.write(msgpack.packb([1, msgid, None, self.answers[method]]))
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(*replicas: Replica) -> AsyncIterator[None]:
+    async with contextlib.AsyncExitStack() as stack:
+        for replica in replicas:
+            server = await asyncio.start_unix_server(replica.serve, replica.path)
+            stack.callback(server.close)
+        yield
+
+
+async def store_of(state: ShardState) -> TopologyFile:
+    disk = CrashDisk()
+    disk.mkdir("/data")
+    store = TopologyFile(disk, "/data")
+    await store.compare_and_set(0, Topology(1, "test", range_layout(1), {ONE: state}))
+    return store
+
+
+async def state_of(store: TopologyFile) -> ShardState:
+    return (await topology_of(store)).shards[ONE]
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(main, 20))
+
+
+def three(first: Replica, second: Replica, third: Replica, in_sync: tuple[str, ...] = ("1", "2", "3")) -> ShardState:
+    addresses = {"1": first.address, "2": second.address, "3": third.address}
+    return ShardState(ONE, Term(4), "1", addresses, in_sync)
+
+
+def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for_it(tmp_path: Path) -> None:
+    first, second, third = (Replica(tmp_path, name, position=[4, 100]) for name in "abc")
+    third.answers["position"] = [4, 120]
+
+    async def main() -> None:
+        store = await store_of(three(first, second, third))
+        async with serving(second, third):
+            burial = asyncio.create_task(bury(store, ONE, "1"))
+            while (await state_of(store)).term == 4:
+                await asyncio.sleep(0.01)
+            state = await state_of(store)
+            assert (state.leader, state.term, state.in_sync) == ("3", 5, ("2", "3"))
+            assert (state.predecessors, state.replicas["1"]) == (("1",), "")
+            await asyncio.sleep(0.1)
+            assert not burial.done()  # its log is still being taken over
+            third.answers["position"] = [5, 200]
+            await burial
+            assert (await state_of(store)).predecessors == ()
+
+    run(main())
+
+
+def test_a_successor_that_dies_too_leaves_both_logs_to_the_next(tmp_path: Path) -> None:
+    first, second, third = (Replica(tmp_path, name, position=[4, 100]) for name in "abc")
+
+    async def main() -> None:
+        store = await store_of(three(first, second, third))
+        async with serving(second, third):
+            first_burial = asyncio.create_task(bury(store, ONE, "1"))
+            while (await state_of(store)).term == 4:
+                await asyncio.sleep(0.01)
+            leader = (await state_of(store)).leader
+            second_burial = asyncio.create_task(bury(store, ONE, leader))
+            while (await state_of(store)).term == 5:
+                await asyncio.sleep(0.01)
+            state = await state_of(store)
+            assert state.predecessors == ("1", leader)
+            begun = await begin(store, ONE, state.leader, "unix:/again")  # and even if that one has to start anew
+            assert (begun.term, begun.predecessors) == (7, ("1", leader))
+            await begin(store, ONE, state.leader, state.leader_address)
+            (second if state.leader == "2" else third).answers["position"] = [8, 300]
+            await asyncio.gather(first_burial, second_burial)
+            assert (await state_of(store)).predecessors == ()
+
+    run(main())
+
+
+@pytest.mark.parametrize("in_sync", [("1",), ("1", "2", "3")])
+def test_without_a_follower_that_can_the_same_one_leads_again(tmp_path: Path, in_sync: tuple[str, ...]) -> None:
+    first, second, third = (Replica(tmp_path, name) for name in "abc")
+
+    async def main() -> None:
+        store = await store_of(three(first, second, third, in_sync))
+        before = await state_of(store)
+        await bury(store, ONE, "1")  # nobody listens at the others' addresses
+        assert (await state_of(store)) == before
+        begun = await begin(store, ONE, "1", "unix:/new")
+        assert (begun.term, begun.leader, begun.leader_address) == (5, "1", "unix:/new")
+
+    run(main())
+
+
+def test_a_dead_follower_is_not_in_sync(tmp_path: Path) -> None:
+    first, second, third = (Replica(tmp_path, name) for name in "abc")
+
+    async def main() -> None:
+        store = await store_of(three(first, second, third))
+        await bury(store, ONE, "2")
+        state = await state_of(store)
+        assert (state.in_sync, state.leader, state.term, state.replicas["2"]) == (("1", "3"), "1", 4, "")
+        await until_taken_over(store, ONE, "2")
+        begun = await begin(store, ONE, "2", "unix:/new")
+        assert (begun.term, begun.in_sync, begun.replicas["2"]) == (4, ("1", "3"), "unix:/new")
+
+    run(main())
+
+
+def test_who_has_everything_is_admitted_and_who_is_lost_is_not_in_sync(tmp_path: Path) -> None:
+    fine = {"heard_seconds_ago": 0.1, "lag_seconds": 0.0}
+    lost = {"heard_seconds_ago": 9.0, "lag_seconds": 0.0}
+    leader = Replica(tmp_path, "a", followers={"2": fine, "3": lost}, admit=False)
+    others = Replica(tmp_path, "b"), Replica(tmp_path, "c")
+
+    async def main() -> None:
+        store = await store_of(three(leader, *others, in_sync=("1", "3")))
+        async with serving(leader):
+            membership = asyncio.create_task(Membership(store).run())
+            while (await state_of(store)).in_sync != ("1",):
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.3)
+            assert (await state_of(store)).in_sync == ("1",)  # it was not admitted yet
+            leader.answers["admit"] = True
+            while (await state_of(store)).in_sync != ("1", "2"):
+                await asyncio.sleep(0.01)
+            revision = next(asked[2] for asked in reversed(leader.asked) if asked[0] == "admit")
+            assert revision == (await state_of(store)).revision - 1
+            leader.answers["followers"] = {"2": {"heard_seconds_ago": 0.1, "lag_seconds": 60.0}}
+            while (await state_of(store)).in_sync != ("1",):
+                await asyncio.sleep(0.01)
+            membership.cancel()
+
+    run(main())
+
+
+def test_an_admission_is_void_when_the_state_has_changed_meanwhile(tmp_path: Path) -> None:
+    leader = Replica(tmp_path, "a", followers={"2": {"heard_seconds_ago": 0.1, "lag_seconds": 0.0}})
+    others = Replica(tmp_path, "b"), Replica(tmp_path, "c")
+
+    async def main() -> None:
+        state = three(leader, *others, in_sync=("1",))
+        store = await store_of(state)
+        membership = Membership(store)
+        seen = await state_of(store)
+        topology = await topology_of(store)
+        await store.compare_and_set(topology.version, topology.with_shard(replace(state, term=Term(5))))
+        await membership._set(seen, "2", True, "it was admitted at another revision")
+        assert (await state_of(store)).in_sync == ("1",)
+
+    run(main())
