@@ -68,7 +68,7 @@ class Turn:
         self._place = place
         self._idle_seconds = idle_seconds
         self._ops = policy.ops if policy.mode == "ops" else 0
-        self.ship: Callable[[], None] | None = None
+        self.ship: Callable[[], object] | None = None
         self._scheduled = self._stopped = False
         self._syncing: Future[None] | None = None
         self._sync_wanted = False

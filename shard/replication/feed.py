@@ -131,11 +131,14 @@ class Feeds:
         """A follower says how far it is."""
         self._note(position)
 
-    def serve(self) -> None:
-        """Something was written: answer who waits for it."""
+    def serve(self) -> bool:
+        """Something was written: answer who waits for it. Whether anybody was."""
+        answered = False
         for feed in self._feeds.values():
             if feed.parked is not None and not feed.reading:
                 self._serve(feed)
+                answered = answered or feed.parked is None
+        return answered
 
     def tick(self) -> bool:
         """Tell those who have waited long enough that there is nothing; whether any. To be called regularly."""

@@ -35,6 +35,9 @@ from sherd.shard.turn import Turn
 
 log = logging.getLogger(__name__)
 
+SHIP_SECONDS = 0.002
+"""How long followers wait for more to be written, where acknowledgements do not wait for them."""
+
 
 class SteppedDown(Exception):
     """Another leads this shard now, or this replica in a later term."""
@@ -65,6 +68,7 @@ class Replication:
         self._needs_sync = config.engine.fsync_policy.mode == "always"
         self._state = ShardState(ShardId(config.id))
         self._feeds: Feeds | None = None
+        self._ship_scheduled = False
         self._follower: Follower | None = None
         self._following: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log")
@@ -179,8 +183,19 @@ class Replication:
             self._engine, self._gate, self._clock.monotonic, self._read_in_thread, needs_sync=self._needs_sync
         )
         feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
-        self._turn.ship = feeds.serve
+        self._turn.ship = feeds.serve if self._config.acks == "insync" else self._ship_soon
         self._admin.feeds = feeds
+
+    def _ship_soon(self) -> None:
+        """Nobody waits for the followers: let what several turns write go to them together."""
+        if not self._ship_scheduled:
+            self._ship_scheduled = True
+            self._loop.call_later(SHIP_SECONDS, self._ship)
+
+    def _ship(self) -> None:
+        self._ship_scheduled = False
+        if self._feeds is not None and self._feeds.serve():
+            self._turn.schedule()
 
     def _read_in_thread(
         self, read: Callable[[], LogPiece | None], then: Callable[[LogPiece | None, Exception | None], None]
