@@ -1,10 +1,11 @@
 """The shard process: one event loop around one engine.
 
-Start: read the topology, open the engine (which recovers) with the term that the topology gives this shard, start the
-janitor, listen, tell the supervisor. Stop, in this order and why: (1) close the listener, so that no new peer comes;
-(2) stop reading, so that no new request is staged; (3) commit, sync and release what is staged, so that every request
-taken gets its answer; (4) close connections, which sends what is buffered; (5) stop the janitor, whose unfinished
-output is only temporary files; (6) close the engine, which records a clean close and gives up the lock.
+Start: read the topology, open the engine (which recovers), as the leader in the term that the topology gives this shard
+or to follow, start the janitor, listen, tell the supervisor. Stop, in this order and why: (1) close the listener, so
+that no new peer comes; (2) stop reading, so that no new request is staged; (3) commit, sync and release what is
+staged, so that every request taken gets its answer; (4) close connections, which sends what is buffered; (5) stop the
+janitor, whose unfinished output is only temporary files; (6) close the engine, which records a clean close and gives
+up the lock.
 """
 
 import asyncio

@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from sherd.common.disk import Disk
-from sherd.common.errors import Corruption, StoreCorrupt, StoreLocked
+from sherd.common.errors import Corruption, StoreCorrupt
 from sherd.shard.lsm.cache import BlockCache
 from sherd.shard.lsm.format import (
     COPY_NAME,
-    LOCK_NAME,
     SEGMENT_SUFFIX,
     TABLE_SUFFIX,
     file_number,
@@ -30,6 +29,7 @@ from sherd.shard.lsm.format import (
     table_name,
 )
 from sherd.shard.lsm.manifest import STORE_ID_BYTES, Manifest, TableMeta, read_manifest, write_manifest
+from sherd.shard.lsm.opening import locked
 from sherd.shard.lsm.quarantine import save_copy
 from sherd.shard.lsm.segment import install_segment, prepare_segment
 from sherd.shard.lsm.table import Table
@@ -100,14 +100,8 @@ def adopt(disk: Disk, directory: str, state: CopiedState, random: Callable[[int]
     Of what it held, the tables and segments with anything beyond ``fork_lsn`` are saved in quarantine; None saves none.
     """
     copies = CopyDir(disk, directory)
-    try:
-        lock = disk.lock(f"{directory}/{LOCK_NAME}")
-    except BlockingIOError as error:
-        raise StoreLocked(f"{directory} is in use by another process") from error
-    try:
+    with locked(disk, directory):
         _adopt(disk, directory, copies, state, random, fork_lsn)
-    finally:
-        lock.release()
 
 
 def _adopt(

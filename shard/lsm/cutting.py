@@ -4,15 +4,15 @@ In this order, so that a crash anywhere leaves a directory that starts and can b
 nothing behind the LSN; later segments saved, the last one first; the tail of the segment saved; the segment cut.
 """
 
-import contextlib
 import logging
 from dataclasses import replace
 
 from sherd.common.disk import Disk
-from sherd.common.errors import StoreCorrupt, StoreFormat
+from sherd.common.errors import StoreFormat
 from sherd.common.logs import event
-from sherd.shard.lsm.format import LOCK_NAME, SEGMENT_SUFFIX, file_number, segment_name
+from sherd.shard.lsm.format import SEGMENT_SUFFIX, file_number, segment_name
 from sherd.shard.lsm.manifest import read_manifest, write_manifest
+from sherd.shard.lsm.opening import locked
 from sherd.shard.lsm.quarantine import save_file, save_tail
 from sherd.shard.lsm.segment import cut_segment
 from sherd.shard.lsm.segment_reader import SegmentReader
@@ -26,7 +26,7 @@ class PastFork(Exception):
 
 def cut_log(disk: Disk, directory: str, lsn: int) -> None:
     """Cut the log of a closed store behind ``lsn``. PastFork, with nothing changed, if it is too late for that."""
-    with contextlib.closing(_Held(disk, directory)):
+    with locked(disk, directory):
         manifest = read_manifest(disk, directory)
         if manifest is None:
             raise StoreFormat(f"there is no store at {directory}")
@@ -63,16 +63,3 @@ def _cut_segment(disk: Disk, directory: str, number: int, lsn: int, keep: bool) 
         cut_segment(disk, f"{directory}/{name}", cut_at)
         event(log, logging.WARNING, "log cut, its end is in quarantine", path=f"{directory}/{name}", behind_lsn=lsn)
     return 0 < first_lsn <= lsn
-
-
-class _Held:
-    """The directory's LOCK."""
-
-    def __init__(self, disk: Disk, directory: str) -> None:
-        try:
-            self._lock = disk.lock(f"{directory}/{LOCK_NAME}")
-        except BlockingIOError as error:
-            raise StoreCorrupt(f"{directory} is in use by another process") from error
-
-    def close(self) -> None:
-        self._lock.release()

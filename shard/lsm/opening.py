@@ -99,6 +99,17 @@ def _check_ours(disk: Disk, directory: str) -> None:
         raise StoreFormat(f"{directory} is not a store of Sherd, and not empty: it holds {foreign[0]}")
 
 
+@contextlib.contextmanager
+def locked(disk: Disk, directory: str) -> Iterator[None]:
+    """Hold the LOCK of a store that is to be changed while it is closed. StoreLocked if it is not."""
+    with as_store_errors(directory):
+        lock = disk.lock(f"{directory}/{LOCK_NAME}")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def lock_directory(disk: Disk, directory: str, read_only: bool) -> Lock | None:
     """The directory's LOCK; a reader without permission to take it goes on without."""
     try:

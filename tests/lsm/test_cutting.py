@@ -9,7 +9,7 @@ from support.engine_run import DIRECTORY, NOTHING, TINY, contents, open_engine, 
 from support.history import Contents
 
 from sherd.common.clock import ManualClock
-from sherd.common.errors import StoreError
+from sherd.common.errors import StoreLocked
 from sherd.shard.lsm.cutting import PastFork, cut_log
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.manifest import read_manifest
@@ -103,6 +103,6 @@ def test_a_cut_that_crashed_anywhere_can_be_made_again() -> None:
 def test_a_directory_in_use_is_left_alone() -> None:
     disk = CrashDisk()
     engine = open_engine(disk)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreLocked):
         cut_log(disk, DIRECTORY, engine.last_lsn)
     engine.close()
