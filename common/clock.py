@@ -1,7 +1,7 @@
 """Time, handed in.
 
 ``now_ms`` is the wall clock (expiry is an absolute time that must mean the same on every host); ``monotonic`` measures
-durations and deadlines and never jumps.
+durations and deadlines and never jumps; ``boottime`` also counts while the machine sleeps.
 """
 
 import time
@@ -19,6 +19,10 @@ class Clock(Protocol):
         """Seconds from an arbitrary start; never runs backwards."""
         ...
 
+    def boottime(self) -> float:
+        """As ``monotonic``, and goes on while the machine sleeps: for leases, which others hold to their own clocks."""
+        ...
+
 
 class SystemClock:
     """The machine's clocks."""
@@ -30,6 +34,9 @@ class SystemClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def boottime(self) -> float:
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class ManualClock:
@@ -45,6 +52,9 @@ class ManualClock:
         return self.wall_ms
 
     def monotonic(self) -> float:
+        return self.monotonic_s
+
+    def boottime(self) -> float:
         return self.monotonic_s
 
     def advance(self, seconds: float) -> None:

@@ -1,0 +1,1 @@
+"""etcd as the topology store of a cluster on many hosts."""
