@@ -2,10 +2,15 @@
 
 The one that answered last is asked first. One that can't be reached, does not answer in its share of the time, or says
 that it can't serve now, is passed over: for all that is asked from then on, and for this request if it may be sent
-twice or was surely not sent yet. Connections are kept alive and bounded in number.
+twice or was surely not sent yet.
+
+Connections are bounded in number. Those of requests are kept for the next one; an answer that goes on has a new one to
+itself, so that many of them hold up no request, and that asking for one anew never meets a connection long dead.
 """
 
 import asyncio
+import io
+import json
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
@@ -20,9 +25,11 @@ from sherd.cluster.etcd.messages import GatewayError, Json, error_of
 from sherd.common.errors import ConfigError
 from sherd.common.logs import event
 
-CONNECTIONS_MAX = 32
+CONNECTIONS_MAX = 16
+"""Of each of the two kinds."""
 _HTTP_OK = 200
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_BROKEN = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
 _FAILURES = (aiohttp.ClientError, OSError, TimeoutError)
 
 T = TypeVar("T")
@@ -41,11 +48,9 @@ class Members:
         self._urls = [endpoint.rstrip("/") for endpoint in config.endpoints]
         self._first = 0
         self._seconds = config.request_seconds
-        secure = self._urls[0].startswith("https:")
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=_tls(config) if secure else True),
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        tls = _tls(config) if self._urls[0].startswith("https:") else None
+        self._kept = _session(tls, force_close=False)
+        self._own = _session(tls, force_close=True)
 
     async def ask(self, path: str, body: Json, token: str, *, repeatable: bool = True) -> Json:
         """etcd's answer. Raises EtcdUnavailable, or GatewayError for an error that another member would answer too.
@@ -55,9 +60,7 @@ class Members:
 
         async def attempt(url: str, connect_seconds: float, seconds: float) -> Json:
             timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=connect_seconds)
-            async with self._session.post(
-                url + path, json=body, headers=_headers(token), timeout=timeout, allow_redirects=False
-            ) as response:
+            async with await _post(self._kept, url + path, body, _headers(token), timeout) as response:
                 return await whole_answer(response)
 
         return await self._try(attempt, repeatable)
@@ -71,13 +74,7 @@ class Members:
 
         async def attempt(url: str, _: float, seconds: float) -> tuple[Answers, Json]:
             async with asyncio.timeout(seconds):
-                response = await self._session.post(
-                    url + path,
-                    json=body,
-                    headers=headers,
-                    timeout=aiohttp.ClientTimeout(total=None),
-                    allow_redirects=False,
-                )
+                response = await _post(self._own, url + path, body, headers, aiohttp.ClientTimeout(total=None))
                 answers = Answers(response)
                 try:
                     if response.status != _HTTP_OK:
@@ -94,32 +91,50 @@ class Members:
         return await self._try(attempt, True)
 
     async def close(self) -> None:
-        await self._session.close()
+        await self._kept.close()
+        await self._own.close()
 
     async def _try(self, attempt: Attempt[T], repeatable: bool) -> T:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._seconds
         failures = []
-        for members_left in range(len(self._urls), 0, -1):
-            left = deadline - loop.time()
-            if left <= 0:
-                break
+        members_left, stale_met = len(self._urls), False
+        while members_left and (left := deadline - loop.time()) > 0:
             url, share = self._urls[self._first], left / members_left
             try:
                 return await attempt(url, share, share if repeatable else left)
             except (*_FAILURES, GatewayError) as error:
                 if isinstance(error, GatewayError) and not error.transient:
                     raise
-                failures.append(f"{url}: {error or 'no answer in time'}")
-                event(log, logging.DEBUG, "etcd member passed over", member=url, reason=error or "no answer in time")
+                reason = str(error) or "no answer in time"
+                failures.append(f"{url}: {reason}")
+                sent = not isinstance(error, _NOT_SENT)
+                if repeatable and sent and isinstance(error, _BROKEN) and not stale_met:
+                    stale_met = True  # a kept connection may have ended since it was used: once more, over another
+                    continue
+                event(log, logging.DEBUG, "etcd member passed over", member=url, reason=reason)
                 self._pass_over(url)
-                if not repeatable and not isinstance(error, _NOT_SENT):
+                if sent and not repeatable:
                     break
+                members_left -= 1
         raise EtcdUnavailable("etcd does not answer: " + "; ".join(failures))
 
     def _pass_over(self, url: str) -> None:
         if self._urls[self._first] == url:  # else another request has done so
             self._first = (self._first + 1) % len(self._urls)
+
+
+def _session(tls: ssl.SSLContext | None, *, force_close: bool) -> aiohttp.ClientSession:
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=tls or True, force_close=force_close)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: str, body: Json, headers: dict[str, str], timeout: aiohttp.ClientTimeout
+) -> aiohttp.ClientResponse:
+    data = io.BytesIO(json.dumps(body).encode())  # as a file, which is sent in pieces: a layout may be large
+    headers = {**headers, "Content-Type": "application/json"}
+    return await session.post(url, data=data, headers=headers, timeout=timeout, allow_redirects=False)
 
 
 def _headers(token: str) -> dict[str, str]:
