@@ -176,8 +176,8 @@ def _base64(key: str) -> str:
 
 
 def _key(kv: Json) -> str:
-    return base64.b64decode(kv["key"]).decode("utf-8", "surrogateescape")
+    return base64.b64decode(kv["key"], validate=True).decode("utf-8", "surrogateescape")
 
 
 def _value(kv: Json) -> bytes:
-    return base64.b64decode(kv.get("value", ""))
+    return base64.b64decode(kv.get("value", ""), validate=True)

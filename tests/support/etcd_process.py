@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from support.up_process import UpProcess
 
 from sherd.cluster.etcd.config import EtcdConfig
+from support.up_process import UpProcess
 
 INSTALL_SECONDS = 300
 READY = r"ready to serve client requests"

@@ -2,13 +2,14 @@
 
 import asyncio
 import logging
+import socket
 import time
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
 from support.etcd_process import EtcdMember, etcd_cluster, free_ports, make_certificates
 
-from sherd.cluster.etcd.api import Change, EtcdRefused, EtcdUnavailable, Put
+from sherd.cluster.etcd.api import Change, EtcdRefused, EtcdUnavailable, Holds, Put
 from sherd.cluster.etcd.config import EtcdConfig
 from sherd.cluster.etcd.gateway import GatewayEtcd
 from sherd.common.errors import ConfigError
@@ -43,6 +44,25 @@ def test_nobody_there_is_unavailable_at_once():
                 async with unavailable_within(2) as caught:
                     await ask
                 assert all(url in str(caught.value) for url in urls)
+
+    asyncio.run(scenario())
+
+
+def test_a_silent_member_is_passed_over_and_nothing_is_sent_twice(etcd, prefix):
+    async def scenario():
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            silent_url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            for urls in ((silent_url, etcd.url), (f"http://127.0.0.1:{free_ports(1)[0]}", silent_url, etcd.url)):
+                config = EtcdConfig(urls, request_seconds=0.6)
+                async with opened(config) as store:
+                    revision, _ = await store.read_prefix(prefix)
+                    assert await store.transact([], [Put(prefix, b"1")])  # to the one that answered
+                async with opened(config) as store, aclosing(store.watch(prefix, revision + 1)) as changes:
+                    assert await anext(changes) == [Change(prefix, b"1", revision + 1)]
+                async with opened(config) as store:
+                    with pytest.raises(EtcdUnavailable, match=silent_url):
+                        await store.transact([], [Put(prefix, b"2")])
+                    assert await store.transact([Holds(prefix, b"1")], [Put(prefix, b"3")])
 
     asyncio.run(scenario())
 
@@ -109,7 +129,7 @@ def test_of_three_members_the_one_asked_dies_and_then_the_quorum(tmp_path):  # F
                 coming = asyncio.ensure_future(anext(changes))
                 await store.transact([], [Put("a", b"3")])
                 assert await coming == [Change("a", b"3", revision + 2)]
-                # The one that is left answers, and hears of no change any more: its watches end, though nobody cut them.
+                # The one that is left answers, and hears of no change any more: its watches end, by nobody's cut.
                 last = EtcdConfig((members[2].url,), request_seconds=0.5, silence_seconds=60)
                 async with opened(last) as alone, aclosing(alone.watch("a", revision + 3)) as quiet:
                     waiting = asyncio.ensure_future(anext(quiet))
@@ -138,7 +158,7 @@ def test_a_client_shows_its_certificate_and_looks_at_theirs(tmp_path):
                 assert await store.transact([], [Put("a", b"1")])
                 assert await coming == [Change("a", b"1", revision + 1)]
         async with opened(member.config(ca=ca)) as store:
-            with pytest.raises(EtcdUnavailable, match="(?i)certificate"):
+            with pytest.raises(EtcdUnavailable, match=r"(?i)certificate"):
                 await store.read_prefix("a")
         async with opened(member.config(cert=cert, key=key)) as store:
             with pytest.raises(EtcdUnavailable, match="CERTIFICATE_VERIFY_FAILED"):

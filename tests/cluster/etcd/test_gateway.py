@@ -8,7 +8,18 @@ import uvloop
 from support.etcd_process import EtcdMember
 from support.forwarder import Forwarder
 
-from sherd.cluster.etcd.api import Absent, Change, Delete, EtcdRefused, Holds, KeyValue, LeaseEnded, Put, WatchLost
+from sherd.cluster.etcd.api import (
+    Absent,
+    Change,
+    Delete,
+    EtcdRefused,
+    EtcdUnavailable,
+    Holds,
+    KeyValue,
+    LeaseEnded,
+    Put,
+    WatchLost,
+)
 from sherd.cluster.etcd.config import EtcdConfig
 from sherd.cluster.etcd.gateway import GatewayEtcd
 from sherd.cluster.etcd.opening import open_etcd
@@ -194,19 +205,40 @@ def test_under_uvloop(etcd, prefix):
         runner.run(scenario())
 
 
-def test_something_else_than_etcd_is_refused():
+@pytest.mark.parametrize(
+    ("status", "body", "error", "words"),
+    [
+        ("200 OK", b"<>", EtcdRefused, "not JSON"),
+        ("200 OK", b"[]", EtcdRefused, "not a JSON object"),
+        ("200 OK", b"{}", EtcdRefused, "is not understood"),
+        (
+            "200 OK",
+            b'{"header":{"revision":"1"},"kvs":[{"key":"!","mod_revision":"1"}]}',
+            EtcdRefused,
+            "not understood",
+        ),
+        ("404 Not Found", b"no such page", EtcdRefused, "HTTP status 404"),
+        ("302 Found", b"", EtcdRefused, "HTTP status 302"),
+        ("502 Bad Gateway", b"<html>", EtcdUnavailable, "HTTP status 502"),
+        ("503 Service Unavailable", b'{"code":14,"message":"no leader"}', EtcdUnavailable, "no leader"),
+        ("429 Too Many Requests", b'{"code":8,"message":"etcdserver: too many requests"}', EtcdUnavailable, "too many"),
+        ("429 Too Many Requests", b'{"code":8,"message":"database space exceeded"}', EtcdRefused, "space exceeded"),
+    ],
+)
+def test_what_is_no_answer_is_refused_or_unavailable(status, body, error, words):
     async def scenario():
         async def answer(reader, writer):
             await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n" + body)
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode())
+            writer.write(body)
             writer.close()
 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        store = open_etcd(EtcdConfig((f"http://127.0.0.1:{port}",)))
-        for body, words in ((b"<>", "not JSON"), (b"[]", "not a JSON object"), (b"{}", "is not understood")):
-            with pytest.raises(EtcdRefused, match=words):
-                await store.read_prefix("a")
+        store = open_etcd(EtcdConfig((f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}",)))
+        with pytest.raises(error, match=words):
+            await store.read_prefix("a")
+        with pytest.raises((EtcdRefused, EtcdUnavailable)):
+            await anext(store.watch("a", 1))
         await store.close()
         server.close()
         await server.wait_closed()
