@@ -95,7 +95,7 @@ class EtcdTopology:
                 await self._follow_changes()
             except WatchLost as error:
                 event(log, logging.INFO, "topology is read anew", reason=error)
-            except (EtcdUnavailable, EtcdRefused) as error:
+            except (EtcdUnavailable, EtcdRefused, StoreError) as error:
                 self._not_heard(error)
             failures = 0 if loop.time() - reached > PAUSE_SECONDS_MAX else min(failures + 1, 30)
             pause = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_MIN * 2.0**failures)
@@ -110,7 +110,13 @@ class EtcdTopology:
 
     async def _refresh(self) -> None:
         """Have the parts as they are now. The version, which is small, tells whether all has to be read."""
+        seen = self._parts.revision
         revision, found = await self._etcd.read_prefix(self.keys.version)
+        if revision < seen:
+            raise StoreCorrupt(
+                f"etcd went back from revision {seen} to {revision}, as one restored from a backup does: what this "
+                "process knows of the topology is void; restart it"
+            )
         version = next((pair for pair in found if pair.key == self.keys.version), None)
         if not self._parts.confirm(revision, version):
             self._parts.replace(*await self._etcd.read_prefix(self.keys.root))

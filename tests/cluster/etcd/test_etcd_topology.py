@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import random
+import shutil
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -254,6 +255,26 @@ def test_a_follower_goes_on_when_etcd_is_back(tmp_path, caplog):  # FAULTS 19
         "etcd cannot be followed",
         "etcd answers again",
     ]
+
+
+def test_an_etcd_that_lost_its_past_is_not_believed(tmp_path):
+    def start_anew(member: EtcdMember) -> None:
+        member.kill()
+        shutil.rmtree(tmp_path / "m0")
+        member.start()
+
+    async def scenario(member: EtcdMember):
+        async with processes(2, member, "sherd") as (one, other):
+            await one.store.compare_and_set(0, FIRST)
+            await one.store.read()
+            await asyncio.to_thread(start_anew, member)
+            with pytest.raises(StoreCorrupt, match=r"went back from revision 2 to 1.*restart"):
+                await one.store.read()
+            assert one.store.latest == FIRST
+            assert await other.store.read() is None  # who knows nothing has nothing to lose
+
+    with etcd_cluster(tmp_path) as (member,):
+        asyncio.run(scenario(member))
 
 
 @pytest.mark.parametrize(
