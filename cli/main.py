@@ -31,8 +31,9 @@ COMMANDS = {
     "verify": ("sherd.cli.inspection", "check every checksum of a stopped shard"),
     "dump": ("sherd.cli.inspection", "print a log segment, table or manifest readably"),
     "bench": ("sherd.cli.bench.command", "load a running cluster and report throughput and latency"),
-    "shard": ("sherd.cli.processes", "one shard process, as `up` starts it"),
-    "proxy": ("sherd.cli.processes", "one proxy process, as `up` starts it"),
+    "shard": ("sherd.cli.processes", "one replica of one shard"),
+    "proxy": ("sherd.cli.processes", "one proxy process"),
+    "coordinator": ("sherd.cli.processes", "one coordinator of a cluster on many hosts"),
 }
 """Each command's module, which has it under the name ``<command>_command``, and its summary."""
 

@@ -36,6 +36,7 @@ _ABOUT = {
     "bounds": "The proxy's times and memory: `sherd up`, `sherd proxy`.",
     "shard": "One shard process on its own: `sherd shard`. `sherd up` sets these itself.",
     "proxy": "One proxy process on its own: `sherd proxy`. `sherd up` sets these itself.",
+    "coordinator": "One coordinator of a cluster on many hosts: `sherd coordinator`.",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from sherd.cluster.config import ClusterConfig
+from sherd.cluster.coordinator_config import CoordinatorConfig
 from sherd.cluster.etcd.config import EtcdConfig
 from sherd.common.config import Sources
 from sherd.common.limits import Limits
@@ -29,6 +30,7 @@ SECTIONS: Mapping[str, type] = {
     "bounds": Bounds,
     "shard": ShardConfig,
     "proxy": ProxyConfig,
+    "coordinator": CoordinatorConfig,
 }
 """Every section there is, by the name that files and the environment use."""
 

@@ -8,6 +8,7 @@ shard-1-replica-2/ ...  and one for each of its others
 
 import errno
 import os
+from random import SystemRandom
 from typing import Self
 
 from sherd.cluster.config import ClusterConfig
@@ -72,7 +73,7 @@ class DataDir:
                 f"{self.path} holds {orphans[0]} but no {FILE_NAME}: restore that file from a backup; "
                 "a new one would look for keys in the wrong shards"
             )
-        await store.compare_and_set(0, new_topology(config, new_cluster_id()))
+        await store.compare_and_set(0, new_topology(config, new_cluster_id(SystemRandom())))
         return store
 
     def _check_kind(self) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from sherd.cluster.election import longest_log
+from sherd.cluster.candidates import longest_log
 from sherd.cluster.topology_store import TopologyStore, topology_of
 from sherd.common.errors import BadRequest, SherdError, Unavailable
 from sherd.common.logs import event

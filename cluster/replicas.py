@@ -15,7 +15,7 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from sherd.cluster.election import longest_log, position_of
+from sherd.cluster.candidates import longest_log, position_of
 from sherd.cluster.topology_store import TopologyStore, change, topology_of
 from sherd.common.logs import event
 from sherd.common.net.network import Network

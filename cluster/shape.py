@@ -4,8 +4,8 @@ A directory gets its shape when it is made and remembers it in its topology. Ask
 that names the command for it: starting with other boundaries would make keys unfindable.
 """
 
-import secrets
 from dataclasses import replace
+from random import Random
 
 from sherd.cluster.config import SHARDS_DEFAULT, ClusterConfig
 from sherd.common.errors import ConfigError
@@ -15,9 +15,9 @@ from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId
 
 
-def new_cluster_id() -> str:
+def new_cluster_id(random: Random) -> str:
     """A name that no other cluster has; the ring's points depend on it."""
-    return secrets.token_hex(8)
+    return random.randbytes(8).hex()
 
 
 def new_topology(config: ClusterConfig, cluster_id: str) -> Topology:

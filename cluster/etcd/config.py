@@ -28,7 +28,10 @@ class EtcdConfig:
     """Who to log in as, where etcd has authentication enabled."""
     password_file: str = ""
     """File with that user's password; read at every login. A newline at its end does not count."""
-    request_seconds: float = 3.0
+    lease_seconds: int = 5
+    """How long a leader, or a coordinator, that is not heard of keeps others from taking its place. etcd grants no less
+    than about twice its election timeout. The same for all processes of a cluster."""
+    request_seconds: float = 1.5
     """How long a request to etcd may take in all, other members' attempts included. Should be well under a lease."""
     silence_seconds: float = 10.0
     """When etcd has reported no change for so long, it is asked anew, which tells whether it is still there."""
@@ -47,6 +50,8 @@ class EtcdConfig:
             raise ConfigError("etcd's user and password_file are needed together")
         if not self.prefix or self.prefix.endswith("/") or not self.prefix.isprintable():
             raise ConfigError(f"etcd's prefix must be printable, and end with no slash: {self.prefix!r}")
+        if self.lease_seconds < 2:
+            raise ConfigError(f"etcd's lease_seconds must be 2 or more, not {self.lease_seconds}")
         for name in ("request_seconds", "silence_seconds"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"etcd's {name} must be over 0, not {getattr(self, name)}")

@@ -3,7 +3,7 @@
 | key | value, in JSON |
 |---|---|
 | ``PREFIX/version`` | the topology's version: every change of the topology raises it, in the same transaction |
-| ``PREFIX/cluster`` | ``{"format": 1, "id": CLUSTER_ID}`` |
+| ``PREFIX/cluster`` | ``{"format": 1, "id": CLUSTER_ID, "coordinator": ADDRESS}`` |
 | ``PREFIX/layout`` | ``Layout.to_json`` |
 | ``PREFIX/shards/ID`` | ``ShardState.to_json`` |
 | ``PREFIX/moves/ID`` | ``Move.to_json`` |
@@ -36,6 +36,7 @@ class Keys:
         self.layout = f"{prefix}/layout"
         self.shards = f"{prefix}/shards/"
         self.moves = f"{prefix}/moves/"
+        self.lease_prefix = f"{prefix}/leases/"
         self.coordinator = f"{prefix}/coordinator"
 
     def shard(self, id_: ShardId) -> str:
@@ -45,7 +46,7 @@ class Keys:
         return f"{self.moves}{id_}"
 
     def lease(self, shard: ShardId) -> str:
-        return f"{self.root}leases/{shard}"
+        return f"{self.lease_prefix}{shard}"
 
     def unchanged(self, version: int) -> Absent | Holds:
         """The condition that the topology is still of this version; 0 if there is to be none."""
@@ -54,8 +55,8 @@ class Keys:
     def changes(self, before: Topology | None, after: Topology) -> list[Put | Delete]:
         """What turns one topology into the next: the parts that differ, and the version."""
         changes: list[Put | Delete] = [Put(self.version, _encode(after.version))]
-        if before is None or before.cluster_id != after.cluster_id:
-            changes.append(Put(self.cluster, _encode({"format": FORMAT, "id": after.cluster_id})))
+        if before is None or _cluster_part(before) != _cluster_part(after):
+            changes.append(Put(self.cluster, _encode(_cluster_part(after))))
         if before is None or before.layout != after.layout:
             changes.append(Put(self.layout, _encode(after.layout.to_json())))
         old, new = self._numbered(before), self._numbered(after)
@@ -71,7 +72,7 @@ class Keys:
         return parts
 
     def decode(self, key: str, value: bytes) -> object:
-        """The part of the topology under one of its keys: int, str, Layout, ShardState or Move.
+        """The part of the topology under one of its keys: int, (id, coordinator), Layout, ShardState or Move.
 
         StoreCorrupt, which names the key, if it is malformed; StoreFormat for another version's.
         """
@@ -90,7 +91,7 @@ class Keys:
         if key == self.version:
             return _version
         if key == self.cluster:
-            return _cluster_id
+            return _cluster
         if key == self.layout:
             return Layout.from_json
         if key.startswith(self.shards):
@@ -110,12 +111,18 @@ def _version(data: object) -> int:
     return data
 
 
-def _cluster_id(data: Mapping[str, object]) -> str:
+def _cluster_part(topology: Topology) -> dict[str, object]:
+    return {"format": FORMAT, "id": topology.cluster_id, "coordinator": topology.coordinator}
+
+
+def _cluster(data: Mapping[str, object]) -> tuple[str, str]:
+    """The cluster's id, and where its coordinator is."""
     if data["format"] != FORMAT:
         raise StoreFormat(f"format {data['format']!r}, but this version of sherd reads format {FORMAT}")
-    if not isinstance(data["id"], str):
-        raise TypeError("id")
-    return data["id"]
+    id_, coordinator = data["id"], data["coordinator"]
+    if not isinstance(id_, str) or not isinstance(coordinator, str):
+        raise TypeError("id and coordinator must be text")
+    return id_, coordinator
 
 
 def _move(id_: int, data: Mapping[str, object]) -> Move:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sherd.cluster.etcd.api import Change, KeyValue
+from sherd.cluster.etcd.api import Change, Holds, KeyValue
 from sherd.cluster.etcd.keys import Keys
 from sherd.common.errors import ConfigError, StoreCorrupt
 from sherd.common.topology.layout import Layout
@@ -75,6 +75,11 @@ class Parts:
             self._stale = False
         return self._topology
 
+    def as_is(self, key: str, decoded: object) -> Holds | None:
+        """The condition that a key has the value that it has here; None if that is not what ``decoded`` says."""
+        part = self._parts.get(key)
+        return Holds(key, part.value) if part is not None and self._decoded(key) == decoded else None
+
     def _assembled(self) -> Topology | None:
         keys = self._keys
         if keys.version not in self._parts:
@@ -83,13 +88,15 @@ class Parts:
             return None
         shards = [cast(ShardState, self._decoded(key)) for key in self._parts if key.startswith(keys.shards)]
         moves = [cast(Move, self._decoded(key)) for key in self._parts if key.startswith(keys.moves)]
+        cluster_id, coordinator = cast("tuple[str, str]", self._decoded(keys.cluster))
         try:
             return Topology(
                 cast(int, self._decoded(keys.version)),
-                cast(str, self._decoded(keys.cluster)),
+                cluster_id,
                 cast(Layout, self._decoded(keys.layout)),
                 {shard.id: shard for shard in sorted(shards, key=lambda shard: shard.id)},
                 tuple(sorted(moves, key=lambda move: move.id)),
+                coordinator,
             )
         except ConfigError as error:
             raise StoreCorrupt(f"etcd keys under {keys.root} do not fit each other: {error}") from error

@@ -17,7 +17,7 @@ from sherd.cluster.etcd.parts import Parts
 from sherd.cluster.topology_store import TopologyChanged
 from sherd.common.errors import StoreCorrupt, StoreError
 from sherd.common.logs import event
-from sherd.common.topology.state import Topology
+from sherd.common.topology.state import ShardState, Topology
 
 PAUSE_SECONDS_MIN = 0.05
 PAUSE_SECONDS_MAX = 2.0
@@ -76,6 +76,10 @@ class EtcdTopology:
             besides = ", or a condition does not hold" if conditions else ""
             raise TopologyChanged(f"the topology is not at version {expected_version}{besides}")
         self._note(topology)
+
+    def as_is(self, state: ShardState) -> Holds | None:
+        """The condition that a shard's state in etcd is the one given; None if this process knows another one."""
+        return self._parts.as_is(self.keys.shard(state.id), state)
 
     async def watch(self, version: int) -> Topology:
         while self._latest is None or self._latest.version <= version:

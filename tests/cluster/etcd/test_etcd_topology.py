@@ -77,7 +77,7 @@ def test_what_was_written_is_read_and_stands_under_its_keys(etcd, prefix):
             values = {pair.key.removeprefix(f"{prefix}/"): json.loads(pair.value) for pair in found}
             assert values == {
                 "version": 1,
-                "cluster": {"format": 1, "id": "test"},
+                "cluster": {"format": 1, "id": "test", "coordinator": ""},
                 "layout": FIRST.layout.to_json(),
                 **{f"shards/{id_}": FIRST.shards[id_].to_json() for id_ in SHARDS},
                 **{f"moves/{move.id}": move.to_json() for move in MOVES},

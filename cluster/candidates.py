@@ -17,10 +17,15 @@ ASK_SECONDS = 1.0
 
 async def longest_log(network: Network, state: ShardState, without: Iterable[str] = ()) -> str:
     """The name of the replica in sync that should lead next; empty if none answers."""
-    names = [name for name in state.in_sync if name not in without and state.replicas[name]]
-    positions = await asyncio.gather(*(position_of(network, state.replicas[name]) for name in names))
-    found = [(position, name) for position, name in zip(positions, names, strict=True) if position is not None]
-    return max(found)[1] if found else ""
+    found = await positions_of(network, state, [name for name in state.in_sync if name not in without])
+    return max(found, key=lambda name: (found[name], name), default="")
+
+
+async def positions_of(network: Network, state: ShardState, names: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """(term, last LSN) of the logs of those who answer, by name."""
+    asked = [name for name in names if state.replicas[name]]
+    told = await asyncio.gather(*(position_of(network, state.replicas[name]) for name in asked))
+    return {name: position for name, position in zip(asked, told, strict=True) if position is not None}
 
 
 async def position_of(network: Network, address: str) -> tuple[int, int] | None:
@@ -30,5 +35,5 @@ async def position_of(network: Network, address: str) -> tuple[int, int] | None:
             case [int(term), int(last_lsn)]:
                 return term, last_lsn
     except (OSError, TimeoutError, SherdError) as error:
-        event(log, logging.INFO, "replica does not tell its position", address=address, error=repr(error))
+        event(log, logging.DEBUG, "replica does not tell its position", address=address, error=repr(error))
     return None
