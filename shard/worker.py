@@ -81,7 +81,7 @@ class Worker:
             config.data, config.engine, self._disk, self._clock, term=None if follow else state.term, follow=follow
         )
         policy = config.engine.fsync_policy
-        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync")
+        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync", config.min_insync)
         self._turn = Turn(
             self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, self._clock, SyncPlace()
         )

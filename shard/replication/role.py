@@ -29,6 +29,7 @@ from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.log_tail import LogPiece
 from sherd.shard.replication.feed import Feeds
 from sherd.shard.replication.follower import Follower
+from sherd.shard.replication.stale_reads import StaleReads
 from sherd.shard.replication.succession import take_over_log
 from sherd.shard.replies import ReplyGate
 from sherd.shard.turn import Turn
@@ -138,6 +139,7 @@ class Replication:
             self._clock.monotonic,
             random.Random(),
         )
+        self._admin.stale_reads = StaleReads(self._engine, self._config.id, self._follower, self._clock.monotonic)
         self._following = self._loop.create_task(self._follower.run())
 
     async def _stop_following(self) -> None:
@@ -145,7 +147,7 @@ class Replication:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(self._following, return_exceptions=True)
-        self._following = self._follower = None
+        self._following = self._follower = self._admin.stale_reads = None
 
     async def _succeed(self, state: ShardState) -> None:
         """Become the leader."""
@@ -187,8 +189,10 @@ class Replication:
         self._admin.feeds = feeds
 
     def _ship_soon(self) -> None:
-        """Nobody waits for the followers: let what several turns write go to them together."""
-        if not self._ship_scheduled:
+        """Let what several turns write go to followers together, unless a reply waits for them."""
+        if self._gate.copying() > 0 and self._feeds is not None:
+            self._feeds.serve()
+        elif not self._ship_scheduled:
             self._ship_scheduled = True
             self._loop.call_later(SHIP_SECONDS, self._ship)
 

@@ -261,20 +261,23 @@ class TestLimits:
 
 CALLS = {"get": ["k"], "put": ["k", 1], "delete": ["k"], "mget": [["k"]], "batch": [[["put", "k", 1]]]}
 TAKES = {
-    "get": {"deadline_ms", "meta"},
-    "put": {"deadline_ms", "sync", "ttl", "if_version"},
-    "delete": {"deadline_ms", "sync", "if_version", "return"},
-    "mget": {"deadline_ms", "meta"},
-    "batch": {"deadline_ms", "sync"},
+    "get": {"deadline_ms", "meta", "stale_ms", "at"},
+    "put": {"deadline_ms", "meta", "sync", "acks", "ttl", "if_version"},
+    "delete": {"deadline_ms", "meta", "sync", "acks", "if_version", "return"},
+    "mget": {"deadline_ms", "meta", "stale_ms", "at"},
+    "batch": {"deadline_ms", "meta", "sync", "acks"},
 }
-LAWFUL = {"deadline_ms": 1, "meta": True, "sync": False, "ttl": 1, "if_version": 1, "return": True}
+LAWFUL = {
+    "deadline_ms": 1, "meta": True, "sync": False, "ttl": 1, "if_version": 1, "return": True, "acks": "insync",
+    "stale_ms": 1, "at": [1, 2, 3],
+}  # fmt: skip
 
 
 class TestOptions:
     """Names and values of options."""
 
     @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize("name", [*LAWFUL, "", "TTL", "ttl ", "stale_ms", "acks", "limit", "x" * 5000])
+    @pytest.mark.parametrize("name", [*LAWFUL, "", "TTL", "ttl ", "stale", "ack", "limit", "x" * 5000])
     def test_each_method_takes_its_own(self, method, name):
         params = [*CALLS[method], {name: LAWFUL.get(name, 1)}]
         if name in TAKES[method]:
