@@ -69,10 +69,12 @@ class Proxy:
         self._tasks: list[asyncio.Task[None]] = []
         self._follower = TopologyFollower(RealDisk(), config.topology)
         turn = Turn(asyncio.get_running_loop().call_soon)
-        self.routes = Routes(turn, self._follower.read(), config.bounds, config.limits.batch_frame_bytes_max)
+        self.routes = Routes(
+            turn, self._follower.read(), config.bounds, config.limits.batch_frame_bytes_max, config.default_stale_ms
+        )
         self._introduction = Introduction(config.name, lambda: len(self.listener.sessions), clock)
         self.admin = Admin(self.routes, config, self._introduction)
-        self.router = Router(self.routes, config.limits, clock.monotonic, self.admin.calls)
+        self.router = Router(self.routes, config.limits, clock.monotonic, self.admin.calls, config.read_only)
         self.listener = Listener(turn, self.router, config.limits, config.bounds, clock.monotonic)
         self._connectors: dict[Link, Connector] = {}
 
