@@ -112,7 +112,7 @@ class ReplyGate:
         """Refuse a write before it is executed if too few replicas are in sync for what it, or the cluster, asks."""
         if self.in_sync_count < self.in_sync_min and (in_sync or self.in_sync):
             raise Unavailable(
-                f"{self.in_sync_count} replicas of the shard are in sync, acks insync needs {self.in_sync_min}; "
+                f"replicas in sync: {self.in_sync_count}, needed for acks insync: {self.in_sync_min}; "
                 "the write was not executed"
             )
         return 0
