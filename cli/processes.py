@@ -14,6 +14,7 @@ from sherd.common.limits import Limits
 from sherd.common.logs import configure_logs
 from sherd.common.ready import announce_refusal
 from sherd.common.topology.state import FIRST_REPLICA
+from sherd.common.topology.watched_file import WatchedTopology
 from sherd.proxy.bounds import Bounds
 from sherd.proxy.config import ProxyConfig
 from sherd.shard.config import ShardConfig
@@ -31,9 +32,10 @@ def shard_command(config_file: str | None, **values: str | None) -> int:
         config = sources.load("shard", ShardConfig, engine=engine, limits=limits)
         name = f"shard-{config.id}" if config.replica == FIRST_REPLICA else f"shard-{config.id}-{config.replica}"
         configure_logs(config.log_level, name)
+        from sherd.shard.replication.seat import SupervisedSeat
         from sherd.shard.worker import run
 
-        return run(config)
+        return run(config, lambda world: SupervisedSeat(WatchedTopology(world.disk, config.topology)))
 
     return _supervised(serve, values, "shard")
 
@@ -50,7 +52,7 @@ def proxy_command(config_file: str | None, **values: str | None) -> int:
         configure_logs(config.log_level, config.name)
         from sherd.proxy.main import run
 
-        return run(config)
+        return run(config, lambda world: WatchedTopology(world.disk, config.topology))
 
     return _supervised(serve, values, "proxy")
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from sherd.cluster.config import ClusterConfig
+from sherd.cluster.etcd.config import EtcdConfig
 from sherd.common.config import Sources
 from sherd.common.limits import Limits
 from sherd.common.setting import Setting, settings_of
@@ -22,6 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SECTIONS: Mapping[str, type] = {
     "cluster": ClusterConfig,
+    "etcd": EtcdConfig,
     "engine": EngineOptions,
     "limits": Limits,
     "bounds": Bounds,

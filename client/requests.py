@@ -272,6 +272,10 @@ class Commands:
         """Compact every shard down to its bottom level; the result comes when that is done."""
         return Request("compact", (), _itself, True)
 
+    def failover(self, shard: int, to: str | None) -> Request[dict[str, Any]]:
+        """Have another replica lead a shard; the result comes when the topology says so."""
+        return Request("failover", (shard, to), _itself, False)
+
     # Building and reading
 
     def _batch_op(self, position: int, op: BatchOp) -> tuple[Any, ...]:

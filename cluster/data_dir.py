@@ -11,9 +11,9 @@ import os
 from typing import Self
 
 from sherd.cluster.config import ClusterConfig
-from sherd.cluster.replicas import change
 from sherd.cluster.shape import check_shape, new_cluster_id, new_topology, resized
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
+from sherd.cluster.topology_store import change
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreCorrupt, StoreFormat, StoreLocked, StoreReadOnly
 from sherd.common.topology.state import replica_dir

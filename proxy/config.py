@@ -16,8 +16,8 @@ class ProxyConfig:
 
     listen: str
     """Where clients reach it: ``HOST:PORT`` or ``unix:/path``. Several proxies of one host share a port."""
-    topology: str
-    """The cluster's topology file."""
+    topology: str = field(default="", metadata={"default": "none: the topology is in etcd"})
+    """The cluster's topology file, where a supervisor keeps one."""
     name: str = "proxy-1"
     """What shards know this proxy by; no two of one cluster are called the same."""
     reads: Literal["leader", "followers"] = "leader"

@@ -47,7 +47,8 @@ def written_value(result: bytes, shard: int, term: int, lsn: int) -> bytes:
 
 class ShardAdmin:
     """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back at its end;
-    ``feeds`` answers followers, while this is the leader; ``stale_reads`` says what is read here, while it follows.
+    ``feeds`` answers followers, while this is the leader; ``hand_over`` makes another one the leader; ``stale_reads``
+    says what is read here, while it follows.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ShardAdmin:
         self._force = force
         self.feeds: Feeds | None = None
         self.stale_reads: StaleReads | None = None
+        self.hand_over: Callable[[str, int], bool] | None = None
 
     def call(self, connection: "ServiceConnection", method: bytes, msgid: bytes, params: bytes) -> None:
         """Execute ``method`` with encoded ``params`` and hand the reply to the gate."""
@@ -138,6 +140,15 @@ class ShardAdmin:
         engine = connection.service.engine
         self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn]))
 
+    def _hand_over(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[name, term]``: refuse requests, and say whether that replica has everything; if so, it may lead."""
+        _check_count(arguments, 2)
+        name, term = arguments
+        if not isinstance(name, bytes) or not isinstance(term, int):
+            raise BadRequest("hand_over takes a replica's name and a term")
+        done = self.hand_over is not None and self.hand_over(name.decode(errors="replace"), term)
+        self._reply(connection, msgid, TRUE if done else FALSE)
+
     def _copy(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         _check_count(arguments, 0)
         self._reply(connection, msgid, msgpack.packb(self._led(connection).copies.begin()))
@@ -155,7 +166,6 @@ class ShardAdmin:
 
     def _led(self, connection: "ServiceConnection") -> "Feeds":
         """What answers followers; NotLeader if this is not the leader."""
-        connection.service.lead_only()
         if self.feeds is None:
             raise NotLeader(f"shard {connection.service.shard_id} is not led from here yet")
         return self.feeds
@@ -224,6 +234,7 @@ _HANDLERS: dict[bytes, Callable[[ShardAdmin, "ServiceConnection", bytes, list[ob
     b"copy_read": ShardAdmin._copy_read,
     b"copy_end": ShardAdmin._copy_end,
     b"followers": ShardAdmin._followers,
+    b"hand_over": ShardAdmin._hand_over,
     b"position": ShardAdmin._position,
 }
 

@@ -26,8 +26,10 @@ class ShardConfig:
     """The shard's own directory."""
     listen: str
     """Where proxies reach it: ``HOST:PORT`` or ``unix:/path``."""
-    topology: str
-    """The cluster's topology file."""
+    topology: str = field(default="", metadata={"default": "none: the topology is in etcd"})
+    """The cluster's topology file, where a supervisor keeps one."""
+    advertise: str = field(default="", metadata={"default": "the address it listens at"})
+    """Where the cluster's other processes reach it, if that is not the address it listens at."""
     replica: str = FIRST_REPLICA
     """Which of the shard's replicas this is, by its name in the topology."""
     acks: Literal["leader", "insync"] = "leader"

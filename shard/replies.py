@@ -208,6 +208,19 @@ class ReplyGate:
             self._pass(sink, parts, 0, 0)
         return len(self._copying) < before
 
+    def follow(self) -> None:
+        """This replica leads no longer, and what it reads waits for no followers. What has waited for them until now is
+        not answered: nobody will tell whether they have it.
+        """
+        sink: ReplySink
+        for waiting in (self._held, self._copying, self._delayed):
+            for reply in [reply for reply in waiting if reply[1] > self.replicated_lsn]:
+                waiting.remove(reply)
+                sink = reply[2]
+                sink.held_bytes -= len(reply[3][-1]) + _OVERHEAD
+        self.in_sync_count = 1
+        self.replicated_lsn = LSN_MAX
+
     def release_delayed(self, count: int) -> None:
         """Let the ``count`` oldest delayed write replies go on to the durability check."""
         for _ in range(min(count, len(self._delayed))):

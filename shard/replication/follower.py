@@ -9,14 +9,13 @@ started it.
 
 import asyncio
 import logging
-import os
-import random as random_module
 from collections.abc import Callable
 from typing import Any
 
 from sherd.common.errors import Overloaded, SherdError, StoreFull
 from sherd.common.logs import event
 from sherd.common.net.stream import Stream
+from sherd.common.world import World
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.copying import fetch_tables
@@ -70,16 +69,15 @@ class Follower:
         shard: int,
         leader: Callable[[], str],
         end_turn: Callable[[], None],
-        monotonic: Callable[[], float],
-        random: random_module.Random,
+        world: World,
     ) -> None:
         self._engine = engine
         self._name = name
         self._shard = shard
         self._leader = leader
         self._end_turn = end_turn
-        self._monotonic = monotonic
-        self._random = random
+        self._world = world
+        self._monotonic = world.clock.monotonic
         self._stream: Stream | None = None
         self._acked_lsn = 0
         self._complaint = ""
@@ -105,7 +103,7 @@ class Follower:
                     self._drop()
             if self._monotonic() - began > PAUSE_SECONDS_MAX:
                 pause = PAUSE_SECONDS_MIN
-            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+            await asyncio.sleep(pause * self._world.random.uniform(0.5, 1.0))
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
 
     def synced(self) -> None:
@@ -131,7 +129,7 @@ class Follower:
     async def _follow(self, address: str) -> None:
         """One connection, to its end."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            self._stream = stream = await Stream.open(address)
+            self._stream = stream = await Stream.open(self._world.network, address)
             found = await stream.ask("hello", [{"link": self._name, "purpose": "replication"}])
         if not isinstance(found, dict) or found.get("shard") != self._shard:
             raise ConnectionError(f"{address} is not shard {self._shard}: {found!r}")
@@ -154,7 +152,7 @@ class Follower:
         if answer.kind == FORK and engine.installer.manifest.flushed_lsn <= answer.fork_lsn:
             raise Cut(answer.fork_lsn)
         if answer.kind in (FORK, COPY):
-            state = await fetch_tables(engine.disk, engine.directory, self.connected_to)
+            state = await fetch_tables(engine.disk, self._world.network, engine.directory, self.connected_to)
             raise Copied(state, answer.fork_lsn if answer.kind == FORK else None)
         self.leader_last_lsn = answer.leader.last_lsn
         engine.time.seen(answer.leader.time_ms)
@@ -180,7 +178,7 @@ class Follower:
 
     def _position(self) -> Position:
         engine = self._engine
-        return Position(self._name, os.getpid(), engine.written_lsn, engine.synced_lsn, engine.terms)
+        return Position(self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms)
 
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""

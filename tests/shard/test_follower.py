@@ -1,8 +1,8 @@
 """A follower against a leader that answers what it is told to: how old its state is, and how often it asks."""
 
 import asyncio
-import random
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from support.crash_disk import CrashDisk
 from support.engine_run import DIRECTORY, TINY, seeded_bytes
 
 from sherd.common.clock import ManualClock
+from sherd.common.world import system_world
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.follower import HURRY_SECONDS, HURRY_WAIT_MS_MIN, WAIT_MS, Follower
 from sherd.shard.replication.messages import NOTHING, Answer, LeaderState
@@ -62,10 +63,9 @@ def against_leader(folder: Path, work: Callable[[Leader, Follower, Engine], Coro
         clock = ManualClock()
         leader = Leader(clock)
         server = await asyncio.start_unix_server(leader.serve, folder / "leader")
-        engine = Engine.open(DIRECTORY, TINY, CrashDisk(), clock, random=seeded_bytes(9), follow=True)
-        follower = Follower(
-            engine, "2", 1, lambda: f"unix:{folder}/leader", lambda: None, clock.monotonic, random.Random(1)
-        )
+        world = replace(system_world(), disk=CrashDisk(), clock=clock)
+        engine = Engine.open(DIRECTORY, TINY, world.disk, clock, random=seeded_bytes(9), follow=True)
+        follower = Follower(engine, "2", 1, lambda: f"unix:{folder}/leader", lambda: None, world)
         task = asyncio.create_task(follower.run())
         try:
             while not leader.waits:

@@ -156,3 +156,22 @@ def test_what_was_executed_is_not_acknowledged_by_fewer_than_were_to_be() -> Non
     assert sent(gate) == {id(sink): wire(2)}
     assert gate.replicated(6, 2)
     assert sent(gate) == {id(sink): wire(1)}
+
+
+def test_who_follows_now_answers_nothing_that_waited_for_followers() -> None:
+    gate, sink = ReplyGate(0, 10, True), ReplySink()
+    gate.replicated(10, 2)
+    reply(gate, sink, 1, 11, write=True)  # neither synced nor copied
+    gate.synced(11)
+    reply(gate, sink, 2, 12, write=True)
+    gate.write_delay_seconds = 1.0
+    reply(gate, sink, 3, 13, write=True)
+    gate.error(sink, b"\x04", b"\xa1e\xc0", 0)
+    gate.follow()
+    gate.synced(13)
+    gate.release_delayed(1)
+    assert sent(gate) == {id(sink): b"\x94\x01\x04\xa1e\xc0"}
+    assert sink.held_bytes == 0
+    gate.write_delay_seconds = 0.0
+    reply(gate, sink, 5, 13)
+    assert sent(gate) == {id(sink): wire(5)}
