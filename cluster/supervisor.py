@@ -193,7 +193,7 @@ class Supervisor:
                 os.unlink(address.removeprefix(UNIX_PREFIX))
             flags = {
                 "id": shard, "replica": name, "data": data.replica_path(shard, name), "listen": address,
-                "topology": store.path, "acks": self._config.acks,
+                "topology": store.path, "acks": self._config.acks, "min-insync": self._config.min_insync,
             }  # fmt: skip
             return [*self._programs.shard, *(f"--{flag}={value}" for flag, value in flags.items())]
 

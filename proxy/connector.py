@@ -203,4 +203,7 @@ class Connector:
 
     def _leader(self) -> str:
         state = self._routes.topology.shards.get(ShardId(self.link.shard))
-        return "" if state is None else state.leader_address
+        if state is None:
+            return ""
+        replica = self.link.replica
+        return state.replicas.get(replica, "") if replica else state.leader_address

@@ -80,12 +80,14 @@ class Proxy:
         self._tasks: list[asyncio.Task[None]] = []
         self._follower = TopologyFollower(source)
         turn = Turn(asyncio.get_running_loop().call_soon)
-        self.routes = Routes(turn, topology, config.bounds, config.limits.batch_frame_bytes_max)
+        self.routes = Routes(
+            turn, topology, config.bounds, config.limits.batch_frame_bytes_max, config.default_stale_ms
+        )
         self._introduction = Introduction(config.name, lambda: len(self.listener.sessions), clock)
         self.admin = Admin(self.routes, config, self._introduction)
         self._coordination = Coordination(self.routes, world, group)
         calls = {**self.admin.calls, **self._coordination.calls}
-        self.router = Router(self.routes, config.limits, clock.monotonic, calls)
+        self.router = Router(self.routes, config.limits, clock.monotonic, calls, config.read_only)
         self.listener = Listener(turn, self.router, config.limits, config.bounds, world)
         self._connectors: dict[Link, Connector] = {}
 

@@ -82,7 +82,7 @@ class Worker:
             config.data, config.engine, world.disk, world.clock, random=world.random.randbytes, follow=True
         )
         policy = config.engine.fsync_policy
-        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync")
+        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync", config.min_insync)
         self._turn = Turn(
             self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, world, SyncPlace()
         )

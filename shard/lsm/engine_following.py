@@ -74,7 +74,8 @@ class EngineFollowing(EngineCore):
     def lead(self, term: int) -> None:
         """Follow no longer: make all that was taken durable, and begin ``term``, which must be above all seen.
 
-        StoreFull if there is no room for its record, with nothing changed; ValueError while a sync is under way.
+        StoreFull if there is no room for its record, with nothing changed; ValueError while a sync is under way. A job
+        may be halfway into its place.
         """
         if not self.following or self.wal is None:
             raise ValueError(f"{self.directory} does not follow")

@@ -208,7 +208,8 @@ class Feeds:
     def _count(self) -> None:
         """What is acknowledged has changed: tell the gate, and which log is still needed."""
         awaited = self._in_sync | self._admitted.keys()
-        self._gate.replicated(min((self._feeds[name].acked_lsn for name in awaited), default=None))
+        acked_lsn = min((self._feeds[name].acked_lsn for name in awaited), default=None)
+        self._gate.replicated(acked_lsn, 1 + len(self._in_sync))
         self._engine.retain(self._needed_lsn())
 
     def _needed_lsn(self) -> int | None:
@@ -262,7 +263,7 @@ class Feeds:
         if parked is None:
             return
         engine = self._engine
-        leader = LeaderState(engine.term, engine.last_lsn, engine.now_ms(), self._needed_lsn() or 0)
+        leader = LeaderState(engine.term, engine.written_lsn, engine.now_ms(), self._needed_lsn() or 0)
         answer = msgpack.packb(Answer(kind, leader, piece, fork_lsn).encode())
         self._gate.reply(parked.sink, parked.msgid, answer, 0, False, False)
 

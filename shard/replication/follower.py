@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 PULL_BYTES = 1 << 20
 WAIT_MS = 500
+HURRY_WAIT_MS_MIN = 10
+HURRY_SECONDS = 10.0
+"""How long the leader goes on being asked more often after the last read that needed it."""
 SILENCE_SECONDS = 5.0
 """How long an answer may take beyond what was asked to wait for."""
 CONNECT_SECONDS = 5.0
@@ -56,7 +59,7 @@ class Copied(Exception):
 class Follower:
     """Keeps ``engine`` on the log of the leader at ``leader()``; ``end_turn`` commits what was applied.
 
-    ``caught_up_at`` is when it last had all that the leader had, in monotonic seconds; ``state`` is for status.
+    ``caught_up_at`` is a time, in monotonic seconds, at which the leader had nothing that is not here now.
     """
 
     def __init__(
@@ -78,6 +81,8 @@ class Follower:
         self._stream: Stream | None = None
         self._acked_lsn = 0
         self._complaint = ""
+        self._wait_ms = WAIT_MS
+        self._hurry_until = float("-inf")
         self.caught_up_at = float("-inf")
         self.leader_last_lsn = 0
         self.connected_to = ""
@@ -107,6 +112,14 @@ class Follower:
             self._acked_lsn = self._engine.synced_lsn
             self._stream.send("ack", [self._position().encode()])
 
+    def hurry(self, stale_seconds: float) -> None:
+        """Somebody wants a state that is no older: a leader that has nothing new is to say so often enough for that."""
+        now = self._monotonic()
+        wait_ms = max(int(stale_seconds * 1000 / 4), HURRY_WAIT_MS_MIN)
+        if wait_ms <= self._wait_ms or now > self._hurry_until:
+            self._wait_ms = min(wait_ms, WAIT_MS)
+            self._hurry_until = now + HURRY_SECONDS
+
     def _drop(self) -> None:
         if self._stream is not None:
             self._stream.close()
@@ -124,13 +137,15 @@ class Follower:
         self._complaint = ""
         event(log, logging.INFO, "following", leader=address, last_lsn=self._engine.last_lsn)
         while address == self._leader():
-            pull = Pull(self._position(), PULL_BYTES, WAIT_MS)
+            asked_at = self._monotonic()
+            wait_ms = self._wait_ms if asked_at < self._hurry_until else WAIT_MS
+            pull = Pull(self._position(), PULL_BYTES, wait_ms)
             self._acked_lsn = self._engine.synced_lsn
             async with asyncio.timeout(WAIT_MS / 1000 + SILENCE_SECONDS):
                 answer = Answer.decode(await stream.ask("pull", pull.encode()))
-            await self._take(answer)
+            await self._take(answer, asked_at)
 
-    async def _take(self, answer: Answer) -> None:
+    async def _take(self, answer: Answer, asked_at: float) -> None:
         if answer.leader.term < self._engine.term:
             raise ConnectionError(f"the leader is of term {answer.leader.term}, the log of {self._engine.term}")
         engine = self._engine
@@ -140,6 +155,7 @@ class Follower:
             state = await fetch_tables(engine.disk, self._world.network, engine.directory, self.connected_to)
             raise Copied(state, answer.fork_lsn if answer.kind == FORK else None)
         self.leader_last_lsn = answer.leader.last_lsn
+        engine.time.seen(answer.leader.time_ms)
         engine.retain(answer.leader.needed_lsn or None)
         if answer.kind == LOG and answer.piece is not None:
             for header, body in answer.piece.records():
@@ -147,7 +163,7 @@ class Follower:
                     await self._apply(header, body)
             self._end_turn()
         if engine.last_lsn >= answer.leader.last_lsn:
-            self.caught_up_at = self._monotonic()
+            self.caught_up_at = asked_at
 
     async def _apply(self, header: Any, body: bytes) -> None:
         """Apply one record, when there is room for it."""

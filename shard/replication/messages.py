@@ -75,7 +75,7 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class LeaderState:
-    """What every answer tells of the leader: its last LSN, its time, and from where on anybody may need the log."""
+    """What every answer tells of the leader: the last LSN in its log, its time, and from where on the log is needed."""
 
     term: int
     last_lsn: int

@@ -29,6 +29,7 @@ from sherd.shard.lsm.log_tail import LogPiece
 from sherd.shard.replication.feed import Feeds
 from sherd.shard.replication.follower import Follower
 from sherd.shard.replication.seat import Seat
+from sherd.shard.replication.stale_reads import StaleReads
 from sherd.shard.replication.succession import take_over_log
 from sherd.shard.service import ShardService
 from sherd.shard.turn import Turn
@@ -144,7 +145,7 @@ class Replication:
             return False
         self._service.following = True
         self._frozen_until = self._world.clock.monotonic() + HAND_OVER_SECONDS
-        owed = self._engine.staged or self._gate.held() or self._gate.delayed()
+        owed = self._engine.staged or self._gate.held() or self._gate.copying() or self._gate.delayed()
         self._handed_over = self._handed_over or (not owed and self._feeds.has_all(successor))
         return self._handed_over
 
@@ -152,6 +153,7 @@ class Replication:
         """Follow: this leader has handed over, and nothing was done here since."""
         self._handed_over, self._frozen_until = False, 0.0
         self._stop_feeding()
+        self._gate.follow()
         self._engine.follow()
         self._follow()
         await self._seat.resign()
@@ -175,7 +177,6 @@ class Replication:
         if self._feeds is not None:
             self._feeds.close()
             self._feeds = self._service.admin.feeds = self._turn.ship = None
-            self._gate.replicated(None)
 
     def describe(self) -> dict[str, object]:
         """For status: ``role``, and what the role knows of the others."""
@@ -195,6 +196,8 @@ class Replication:
             self._end_turn,
             self._world,
         )
+        reads = StaleReads(self._engine, self._config.id, self._follower, self._world.clock.monotonic)
+        self._service.admin.stale_reads = reads
         self._following = self._loop.create_task(self._follower.run())
 
     async def _stop_following(self) -> None:
@@ -202,7 +205,7 @@ class Replication:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(self._following, return_exceptions=True)
-        self._following = self._follower = None
+        self._following = self._follower = self._service.admin.stale_reads = None
 
     async def _try_to_lead(self) -> None:
         """Lead as the topology says, if the seat is to be had. It is asked for again at the next call if not."""
@@ -263,8 +266,10 @@ class Replication:
         self._service.admin.feeds = feeds
 
     def _ship_soon(self) -> None:
-        """Nobody waits for the followers: let what several turns write go to them together."""
-        if not self._ship_scheduled:
+        """Let what several turns write go to followers together, unless a reply waits for them."""
+        if self._gate.copying() > 0 and self._feeds is not None:
+            self._feeds.serve()
+        elif not self._ship_scheduled:
             self._ship_scheduled = True
             self._loop.call_later(SHIP_SECONDS, self._ship)
 
