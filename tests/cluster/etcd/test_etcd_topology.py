@@ -14,7 +14,6 @@ from support.etcd_process import EtcdMember, etcd_cluster
 from sherd.cluster.etcd.api import Absent, Delete, EtcdUnavailable, Holds, Put
 from sherd.cluster.etcd.gateway import GatewayEtcd
 from sherd.cluster.etcd.topology import EtcdTopology
-from sherd.cluster.replicas import begin
 from sherd.cluster.topology_store import TopologyChanged
 from sherd.common.errors import StoreCorrupt, StoreFormat
 from sherd.common.topology.layout import Layout
