@@ -14,8 +14,10 @@ from support.etcd_process import EtcdMember, etcd_cluster
 from sherd.cluster.etcd.api import Absent, Delete, EtcdUnavailable, Holds, Put
 from sherd.cluster.etcd.gateway import GatewayEtcd
 from sherd.cluster.etcd.topology import EtcdTopology
+from sherd.cluster.replicas import Replicas
 from sherd.cluster.topology_store import TopologyChanged
 from sherd.common.errors import StoreCorrupt, StoreFormat
+from sherd.common.net.network import SystemNetwork
 from sherd.common.topology.layout import Layout
 from sherd.common.topology.ring import ring_layout
 from sherd.common.topology.state import Move, ShardState, Topology
@@ -154,7 +156,8 @@ def test_of_many_that_write_at_once_none_is_lost(etcd, prefix):
                 process.follow()
 
             async def raise_terms(process):
-                return [(await begin(process.store, SHARDS[0], "1", f"unix:/{n}")).term for n in range(rounds)]
+                replicas = Replicas(process.store, SystemNetwork())
+                return [(await replicas.begin(SHARDS[0], "1", f"unix:/{n}")).term for n in range(rounds)]
 
             terms = await asyncio.gather(*(raise_terms(process) for process in all_))
             assert sorted(term for told in terms for term in told) == list(range(1, rounds * writers + 1))
