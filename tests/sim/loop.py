@@ -262,8 +262,8 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def waiting(self) -> list[asyncio.Task[Any]]:
         """Tasks that are not done, oldest first."""
-        tasks = [task for task in asyncio.all_tasks(self) if isinstance(task, SimTask)]
-        return sorted(tasks, key=lambda task: task.serial)
+        tasks: list[SimTask] = [task for task in asyncio.all_tasks(self) if isinstance(task, SimTask)]
+        return [*sorted(tasks, key=lambda task: task.serial)]
 
     def die(self) -> None:
         """The process is dead. Its tasks are kept as they are: let go of, they would run what they have to clean up."""

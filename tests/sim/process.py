@@ -102,8 +102,12 @@ class Process:
             self.scheduler.note(self.name, "resumed")
             self.paused = False
             deferred, self._deferred = self._deferred, []
-            for action, args in deferred:
-                self.at(self.scheduler.now, action, *args)
+            self.at(self.scheduler.now, self._catch_up, deferred)
+
+    def _catch_up(self, deferred: list[tuple[Callable[..., object], tuple[Any, ...]]]) -> None:
+        """What was due while it was stopped, in its order."""
+        for action, args in deferred:
+            self._do(action, args)
 
     def signal(self, number: int) -> None:
         """Send a signal that the process has a handler for, or that ends it."""
