@@ -89,7 +89,9 @@ def _until(operations: Sequence[Operation], moment: int) -> list[Operation]:
     return [
         op if op.returned <= moment else _unfinished(op)
         for op in operations
-        if op.invoked <= moment and (op.returned <= moment or op.outcome in (Outcome.OK, Outcome.UNKNOWN))
+        if op.outcome is not Outcome.FAILED
+        and op.invoked <= moment
+        and (op.returned <= moment or op.outcome in (Outcome.OK, Outcome.UNKNOWN))
     ]
 
 

@@ -79,6 +79,7 @@ BAD: dict[str, list[Operation]] = {
     "applied before it was asked": [get(1, 2, b"a"), put(3, NEVER, b"a", None)],
     "conflict without a cause": [put(1, 2, b"a", 4), put(3, 4, b"b", 4, 4, outcome=C)],
     "conflict with what was": [put(1, 2, b"a", 4), put(3, 4, b"b", 5), put(5, 6, b"c", 4, 3, outcome=C)],
+    "failed beside a lie": [put(1, 2, b"a", None, outcome=Outcome.FAILED), get(3, 4, b"a")],
     "swap of what was not there": [put(1, 2, b"a", 4), put(3, 4, b"b", 6, 5)],
     "unknown write read at two versions": [put(1, NEVER, b"a", None), get(2, 3, b"a", 4), get(4, 5, b"a", 5)],
     "unknown write at a version that was taken": [
@@ -99,6 +100,7 @@ def test_bad_histories_are_found(name: str) -> None:
     assert found is not None
     assert not brute_force(BAD[name])
     assert "not linearizable" in str(found)
+    assert "failed" not in str(found)
 
 
 def brute_force(operations: Sequence[Operation]) -> bool:
