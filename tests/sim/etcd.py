@@ -175,7 +175,7 @@ class Watch:
         self._failed_probes = 0
         self._after(server.fabric.latency(process.host, ETCD_HOST), self._open)
         self._probe_later()
-        process.on_death(self.close)
+        self._hold = process.on_death(self.close)
 
     def _after(self, seconds: float, act: Callable[[], None]) -> None:
         self._server.scheduler.after(seconds, act)
@@ -240,6 +240,7 @@ class Watch:
 
     def close(self) -> None:
         """Of the process: nobody wants it any more."""
+        self._process.keeps_no_more(self._hold)
         self._ended = True
         self._server.watches.pop(self, None)
 

@@ -37,6 +37,8 @@ class Lane:
         self._flight: deque[tuple[float, bytes | Mark]] = deque()
         self._last_due = 0.0
         self._moving = False  # an arrival is scheduled, or waits for the path to heal
+        self._held = False  # what is due waits for the path to heal
+        self._acknowledging = False  # an acknowledgement waits for the way back to heal
         self._stalled_since: float | None = None
 
     @property
@@ -70,9 +72,11 @@ class Lane:
         source, target = self._path
         if not self._fabric.is_open(source, target):
             if not self.dropped:
+                self._held = True
                 self._stall()
                 self._fabric.when_open(source, target, self._arrive)
             return
+        self._held = False
         now = self._scheduler.now
         while self._flight and self._flight[0][0] <= now and not self.dropped:
             _, item = self._flight.popleft()
@@ -89,12 +93,18 @@ class Lane:
         source, target = self._path
         if self.dropped:
             return
-        if not self._fabric.is_open(target, source):
-            if self._stalled_since is None:
-                self._fabric.when_open(target, source, self._acknowledge)
-            self._stall()
-        elif self._fabric.is_open(source, target):
-            self._stalled_since = None
+        if self._fabric.is_open(target, source):
+            if not self._held:
+                self._stalled_since = None
+            return
+        self._stall()
+        if not self._acknowledging:
+            self._acknowledging = True
+            self._fabric.when_open(target, source, self._acknowledge_again)
+
+    def _acknowledge_again(self) -> None:
+        self._acknowledging = False
+        self._acknowledge()
 
     def _stall(self) -> None:
         if self._stalled_since is None:

@@ -33,6 +33,7 @@ class Simulation:
         self.hosts: dict[str, Host] = {}
         self.etcd = EtcdServer(self.scheduler, self.fabric)
         self._pid = 1000
+        self._collector = (gc.get_threshold(), gc.get_freeze_count())
 
     @property
     def now(self) -> float:
@@ -96,6 +97,10 @@ class Simulation:
             process.kill()
         for process in self.processes:
             process.loop.bury()
+        threshold, frozen = self._collector
+        gc.set_threshold(*threshold)  # a server process changes both for itself
+        if gc.get_freeze_count() > frozen:
+            gc.unfreeze()
 
     def __enter__(self) -> Self:
         return self

@@ -6,6 +6,7 @@ import signal
 
 import pytest
 
+from sherd.common.process import settle_collector
 from sherd.common.world import World
 from sim.host import Main
 from sim.scheduler import Deadlock, Overdue, Scheduler
@@ -289,6 +290,18 @@ def test_clocks_differ_between_hosts_and_stop_in_sleep() -> None:
         assert len(ticks) == 21, "timers did not run while it slept"
         assert one.clock.boottime() - boot == pytest.approx(1120.5, abs=0.2)
         assert one.clock.monotonic() - start == pytest.approx(120.5, abs=0.2)
+
+
+def test_what_a_process_does_to_the_collector_ends_with_the_simulation() -> None:
+    before = (gc.get_threshold(), gc.get_freeze_count())
+
+    async def main(world: World) -> None:
+        settle_collector()
+
+    with Simulation(seed=5) as sim:
+        sim.run_to_end(sim.host("a").start("p", main), 1.0)
+        assert gc.get_freeze_count() > before[1]
+    assert (gc.get_threshold(), gc.get_freeze_count()) == before
 
 
 def test_one_seed_one_run() -> None:

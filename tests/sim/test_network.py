@@ -256,6 +256,37 @@ def test_a_long_cut_breaks_the_connection_at_both_ends_by_and_by(way: tuple[str,
             assert end.error.errno == errno.ETIMEDOUT
 
 
+def test_ways_that_heal_one_after_the_other_are_whole_again() -> None:
+    for first, second in ((("client", "server"), ("server", "client")), (("server", "client"), ("client", "server"))):
+        with Simulation(seed=2) as sim:
+            net = Net(sim)
+            near, far = net.connected()
+            sim.fabric.cut_between("client", "server")
+            net.do(net.client, partial(near.transport.write, b"hello"))
+            sim.run(5.0)
+            sim.fabric.heal(*first)
+            sim.run(5.0)
+            sim.fabric.heal(*second)
+            sim.run(300.0)
+            assert far.data == b"hello"
+            assert near.events == far.events == ["made"]
+
+
+def test_a_connection_that_breaks_while_it_closes_is_lost_at_once() -> None:
+    with Simulation(seed=2, pace=Pace(window_bytes=1000)) as sim:
+        net = Net(sim)
+        near, far = net.connected()
+        net.do(net.server, far.transport.pause_reading)
+        net.do(net.client, partial(near.transport.write, b"x" * 10_000))
+        net.do(net.client, near.transport.close)
+        sim.run(1.0)
+        assert near.events == ["made"]
+        net.server.kill()
+        sim.run(1.0)
+        assert near.events == ["made", "lost"]
+        assert isinstance(near.error, ConnectionResetError)
+
+
 def test_a_connection_through_a_cut_takes_until_it_heals_or_for_ever() -> None:
     with Simulation(seed=3) as sim:
         net = Net(sim)

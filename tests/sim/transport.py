@@ -113,7 +113,7 @@ class SimTransport(asyncio.Transport):
 
     def _look(self) -> None:
         """Have the loop read what there is, if it wants to."""
-        if self._read_due or self._protocol is None or self._closing:
+        if self._read_due or self._protocol is None or self._lost or (self._closing and not self._broken):
             return
         if (self._reading and (self._inbox or (self._ended and not self._end_seen) or self._broken)) or (
             self._broken and self._buffer
@@ -124,6 +124,8 @@ class SimTransport(asyncio.Transport):
     def _read(self) -> None:
         self._read_due = False
         if self._closing:
+            if self._broken is not None:
+                self._fail(self._broken)  # what was still to be written never arrives
             return
         if self._inbox and self._reading:
             data = bytes(self._inbox[:READ_BYTES_MAX])
