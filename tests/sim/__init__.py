@@ -10,9 +10,9 @@ One seed decides everything that happens, so a run is repeated by repeating its 
 | clock, executor, disk | of one process: its clocks, its threads, its view of the host's disk |
 | fabric, pace, network | hosts and the paths between them; how fast they are; one process's access to it |
 | lane, transport, dial | of a connection: one direction, one end, the opening |
-| etcd_store, etcd | etcd's state, and one process's access to it |
+| etcd_store, etcd_watch, etcd | etcd's state, a watch of it, one process's access to it |
 | janitor | stands in for a shard's child process |
-| host, simulation | a machine with its processes; all of them together |
+| host, simulation, replay | a machine with its processes; all of them together; a seed once more |
 | history, register, linearizability, counterexample | what clients saw, and whether a register could have answered so |
 
 What has to hold in code that runs here for a seed to repeat: no time but the clock's and the loop's, no chance but the

@@ -106,6 +106,13 @@ class Fabric:
         for source, target in list(self._cuts):
             self.heal(source, target)
 
+    def reset_between(self, one: str, other: str) -> None:
+        """Break the connections between two hosts at both ends, as a firewall does that forgets them."""
+        self.scheduler.note("fabric", f"reset {one} {other}")
+        for end in list(self.ends):
+            if {end.process.host, end.peer.process.host} == {one, other}:
+                end.reset()
+
     def go_down(self, host: str) -> None:
         """Of a host that loses power: from here on it is silent."""
         self._hosts[host] = False

@@ -379,6 +379,20 @@ def test_an_idle_connection_to_a_host_that_came_back_is_found_by_keepalive() -> 
         assert isinstance(near.error, ConnectionResetError)
 
 
+def test_a_reset_breaks_both_ends_and_no_other_connection() -> None:
+    with Simulation(seed=4) as sim:
+        net = Net(sim)
+        near, far = net.connected()
+        sim.host("other")
+        sim.fabric.reset_between("client", "other")
+        sim.run(0.1)
+        assert near.events == ["made"]
+        sim.fabric.reset_between("client", "server")
+        sim.run(0.1)
+        assert isinstance(near.error, ConnectionResetError)
+        assert isinstance(far.error, ConnectionResetError)
+
+
 def test_delay_and_throttle() -> None:
     with Simulation(seed=4) as sim:
         net = Net(sim)

@@ -18,7 +18,7 @@ def test_a_careful_service_is_linearizable(seed: int) -> None:
     with Simulation(seed) as sim:
         history = run(sim)
         assert check(history.operations) == 800
-        assert sum(op.outcome is Outcome.OK for op in history.operations) > 300
+        assert sum(op.outcome is Outcome.OK for op in history.operations) > 100
 
 
 def test_there_are_outcomes_of_all_kinds() -> None:
