@@ -144,7 +144,7 @@ class Worker:
 
     async def _watch_topology(self, address: str) -> None:
         """Follow the topology, and the leader, until this life has to end (``Cut``, ``Copied``, ``SteppedDown``)."""
-        await self._seat.enlist(self._config.advertise or address)
+        await self._seat.enlist(self._config.advertise or address, self._replication.complete)
         while True:
             if (topology := self._seat.look()) is not None:
                 self._take_topology(topology)
@@ -184,7 +184,7 @@ class Worker:
                 connection.abort()
         await self._background.stop()
         await self._seat.resign()
-        self.engine.close()
+        self.engine.close(clean=self._replication.complete)
         event(log, logging.INFO, "shard closed", shard=self._config.id, clean=self._failure is None)
 
     def _after_commit(self) -> None:
