@@ -144,7 +144,7 @@ class Worker:
 
     async def _watch_topology(self, address: str) -> None:
         """Follow the topology, and the leader, until this life has to end (``Cut``, ``Copied``, ``SteppedDown``)."""
-        await self._seat.enlist(self._config.advertise or address, self._replication.complete)
+        await self._seat.enlist(self._config.advertise or address)
         while True:
             if (topology := self._seat.look()) is not None:
                 self._take_topology(topology)

@@ -49,10 +49,10 @@ class LeasedSeat(EtcdSource):
     def deadline(self) -> float:
         return -math.inf if self._lease is None else self._lease.deadline
 
-    async def enlist(self, address: str, complete: bool) -> None:
+    async def enlist(self, address: str) -> None:
         """As ``Seat``; it is done as soon as etcd answers, and nobody waits for that."""
         if self._enlisting is None:
-            self._enlisting = asyncio.get_running_loop().create_task(self._enlist(address, complete))
+            self._enlisting = asyncio.get_running_loop().create_task(self._enlist(address))
 
     async def claim(self, state: ShardState) -> bool:
         await self.resign()
@@ -86,24 +86,21 @@ class LeasedSeat(EtcdSource):
         await self.resign()
         await super().close()
 
-    async def _enlist(self, address: str, complete: bool) -> None:
+    async def _enlist(self, address: str) -> None:
         pause = 0.05
         while True:
             try:
-                await change(self._topology, self._shard, lambda state: self._listed(state, address, complete))
+                await change(self._topology, self._shard, lambda state: self._listed(state, address))
                 return
             except (EtcdUnavailable, EtcdRefused, StoreError) as error:
                 event(log, logging.WARNING, "not known to the others yet, trying again", address=address, reason=error)
             await asyncio.sleep(pause * self._world.random.uniform(0.5, 1.0))
             pause = min(2 * pause, ENLIST_PAUSE_SECONDS_MAX)
 
-    def _listed(self, state: ShardState, address: str, complete: bool) -> ShardState:
+    def _listed(self, state: ShardState, address: str) -> ShardState:
         if self._replica not in state.replicas:
             raise ConfigError(f"shard {self._shard} has no replica {self._replica!r} in the topology")
-        in_sync = state.in_sync
-        if not complete and state.leader != self._replica:
-            in_sync = tuple(name for name in in_sync if name != self._replica)
-        return replace(state, replicas={**state.replicas, self._replica: address}, in_sync=in_sync)
+        return replace(state, replicas={**state.replicas, self._replica: address})
 
 
 async def _ended(task: "asyncio.Task[None] | None") -> None:

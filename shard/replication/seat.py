@@ -28,10 +28,8 @@ class Seat(TopologySource, Protocol):
         """Until when a leader may answer, on the clock that counts while the machine sleeps; in the past for others."""
         ...
 
-    async def enlist(self, address: str, complete: bool) -> None:
-        """This replica serves at ``address``: let the others know. One whose log is not ``complete`` is not in sync,
-        unless it is the leader.
-        """
+    async def enlist(self, address: str) -> None:
+        """This replica serves at ``address``: let the others know."""
         ...
 
     async def claim(self, state: ShardState) -> bool:
@@ -61,7 +59,7 @@ class SupervisedSeat:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def enlist(self, address: str, complete: bool) -> None:
+    async def enlist(self, address: str) -> None:
         """The supervisor knows, it has chosen the address."""
 
     async def claim(self, state: ShardState) -> bool:
