@@ -23,7 +23,16 @@ class SherdServer(Server):
 
     def serve(self, directory: Path) -> None:
         options = [f"--data={directory / 'data'}", "--listen=127.0.0.1:0", f"--shards={SHARDS}", "--log-level=warning"]
-        command = [sys.executable, "-P", "-m", "sherd.cli.main", "up", *options, f"--fsync={self._fsync}"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "sherd.cli.main",
+            "up",
+            "--followers=0",
+            *options,
+            f"--fsync={self._fsync}",
+        ]
         ready = self.spawn(command, directory, "sherd").wait_for_line("sherd ready ")
         self.address = dict(field.split("=", 1) for field in ready.split()[2:])["listen"]
 
