@@ -22,15 +22,15 @@ class SherdServer(Server):
         self._fsync = fsync
 
     def serve(self, directory: Path) -> None:
-        options = [f"--data={directory / 'data'}", "--listen=127.0.0.1:0", f"--shards={SHARDS}", "--log-level=warning"]
+        options = [f"--data={directory / 'data'}", "--listen=127.0.0.1:0", f"--shards={SHARDS}", "--followers=0"]
         command = [
             sys.executable,
             "-P",
             "-m",
             "sherd.cli.main",
             "up",
-            "--followers=0",
             *options,
+            "--log-level=warning",
             f"--fsync={self._fsync}",
         ]
         ready = self.spawn(command, directory, "sherd").wait_for_line("sherd ready ")

@@ -74,7 +74,7 @@ def tell(lives: list[Life]) -> None:
     print(
         f"{len(lives)} seeds, {len(failed)} failed, {minutes:.0f} simulated minutes, "
         f"{sum(life.found.operations for life in lives)} operations, "
-        f"{sum(life.found.succeeded for life in lives)} succeeded, {sum(life.found.terms for life in lives)} terms led, "
+        f"{sum(life.found.succeeded for life in lives)} succeeded, {sum(life.found.terms for life in lives)} terms, "
         f"{sum(life.cpu_seconds for life in lives) / minutes:.2f} s of processor time for a simulated minute"
     )
     print("faults: " + ", ".join(f"{name} {count}" for name, count in sorted(faults.items())))

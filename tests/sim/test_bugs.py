@@ -17,12 +17,7 @@ SEEDS_MAX = 200
 @pytest.mark.parametrize("name", BUGS)
 def test_a_seeded_bug_is_caught(name: str) -> None:
     """In an interpreter of its own, of the interpreted build: what is compiled can't be patched."""
-    env = {
-        **os.environ,
-        "SHERD_INTERPRETED": "1",
-        "PYTHONHASHSEED": "0",
-        "PYTHONPATH": str(Path(__file__).parent.parent),
-    }
+    fixed = {"SHERD_INTERPRETED": "1", "PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parent.parent)}
     command = [sys.executable, "-m", "sim.bugs", name, "0", str(SEEDS_MAX)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={**os.environ, **fixed}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
