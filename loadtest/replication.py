@@ -2,10 +2,10 @@
 
     python loadtest/replication.py [--rounds 5] [--seconds 4]
 
-In each round every kind of cluster runs once, in an order that is turned around from round to round: machines are noisy,
-so only ratios within a round count, and their median is told. Prints requests/s as ratios to no follower, with 16
-requests in flight on each connection and with one, and the latency of a lone connection. Exits 1 if one follower under
-``leader`` costs more than 40 % of the throughput, if the median of a lone ``insync`` write takes over 2 ms, or if
+In each round every kind of cluster runs once, in an order that is turned around from round to round: machines are
+noisy, so only ratios within a round count, and their median is told. Prints requests/s as ratios to no follower, with
+16 requests in flight on each connection and with one, and the latency of a lone connection. Exits 1 if one follower
+under ``leader`` costs more than 40 % of the throughput, if the median of a lone ``insync`` write takes over 2 ms, or if
 anything failed.
 """
 
