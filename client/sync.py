@@ -308,13 +308,9 @@ class Client:
         """Have every shard compact all it has, and wait for it."""
         return self._run(self._commands.compact(), timeout)
 
-    def failover(
-        self, shard: int, to: str | None = None, *, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT
-    ) -> dict[str, Any]:
-        """Have another replica lead a shard: ``to``, or the follower in sync whose log is the longest. Nothing is lost
-        and nothing fails. The shard, its leader's name and its term after that; ``Unavailable`` if nobody can.
-        """
-        return self._run(self._commands.failover(shard, to), timeout)
+    def administer(self, method: str, *params: object, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT) -> Any:
+        """Carry out a method that changes the cluster, with its params as the protocol has them: ``failover``."""
+        return self._run(self._commands.administer(method, params), timeout)
 
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> Pipeline:
         """Collect many requests and send them in one go; see ``Pipeline``."""
