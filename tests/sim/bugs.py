@@ -41,10 +41,11 @@ SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Bug:
-    """``seed`` breaks the code; ``shape`` is the cluster in which that shows."""
+    """``seed`` breaks the code; ``shape`` is the cluster in which that shows, by these faults sooner than by all."""
 
     seed: Callable[[Patch], None]
     shape: Shape = field(default_factory=Shape)
+    faults: tuple[str, ...] = ()
 
 
 def acknowledges_before_followers_have_it(patch: Patch) -> None:
@@ -237,28 +238,28 @@ def answers_before_the_log_is_written(patch: Patch) -> None:
 
 WRITTEN = Shape(fsync="interval:100ms")
 BUGS = {
-    bug.__name__: Bug(bug, shape)
-    for bug, shape in (
+    bug.__name__: Bug(bug, shape, tuple(faults))
+    for bug, shape, *faults in (
         (acknowledges_before_followers_have_it, WRITTEN),
         (acknowledges_before_the_sync, Shape(followers=0)),
-        (followers_count_what_is_not_synced, Shape()),
+        (followers_count_what_is_not_synced, Shape(), "slow_disk", "power_cut", "power_cut", "pause", "kill"),
         (releases_after_the_deadline, Shape()),
         (deadline_counts_from_the_answer, Shape()),
         (deadline_on_a_clock_that_sleeps, Shape()),
         (claims_while_another_has_the_lease, Shape()),
         (elects_outside_the_in_sync_set, Shape()),
         (elects_the_shortest_log, WRITTEN),
-        (claims_for_another_state, Shape()),
+        (claims_for_another_state, Shape(), "pause", "etcd_election", "cut_both_ways", "kill", "isolate"),
         (leads_again_in_a_term_that_it_has_led, WRITTEN),
         (begins_a_term_without_a_gap, WRITTEN),
         (finds_no_forks, WRITTEN),
-        (follows_a_leader_of_an_older_term, Shape()),
+        (follows_a_leader_of_an_older_term, WRITTEN, "pause", "cut_both_ways", "isolate", "kill"),
         (cuts_nothing, WRITTEN),
-        (admits_who_lacks_something, Shape()),
-        (admits_without_waiting_for_it, Shape()),
+        (admits_who_lacks_something, WRITTEN, "cut_both_ways", "pause", "kill", "slow_disk", "isolate"),
+        (admits_without_waiting_for_it, WRITTEN, "cut_both_ways", "pause", "kill", "isolate"),
         (stops_to_wait_before_the_topology_says_so, Shape()),
         (takes_out_of_sync_whom_the_leader_waits_for, Shape()),
-        (answers_before_the_log_is_written, Shape(followers=0)),
+        (answers_before_the_log_is_written, Shape(followers=0, fsync="interval:100ms")),
     )
 }
 
@@ -271,7 +272,7 @@ def caught_by(name: str, seeds: range, seconds: float = SECONDS) -> tuple[int, B
         for seed in seeds:
             try:
                 with Simulation(seed) as sim:
-                    chaos.run(sim, bug.shape, seconds)
+                    chaos.run(sim, bug.shape, seconds, bug.faults)
             except Exception as error:  # noqa: BLE001 - whatever it is, it was caught
                 return seed, error
     return None

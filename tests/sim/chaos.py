@@ -44,7 +44,9 @@ class Found:
 class Chaos:
     """A cluster with clients, and what is done to them."""
 
-    def __init__(self, sim: Simulation, shape: Shape, clients: int = 3, rate: float = 5.0) -> None:
+    def __init__(
+        self, sim: Simulation, shape: Shape, faults: Sequence[str] = (), clients: int = 3, rate: float = 5.0
+    ) -> None:
         self.sim = sim
         self.cluster = Cluster(sim, shape)
         self.witness = Witness(self.cluster)
@@ -56,6 +58,8 @@ class Chaos:
             self.pause, self.pause, self.cut_one_way, self.cut_one_way, self.cut_both_ways, self.isolate,
             self.slow_disk, self.etcd_election, self.etcd_down, self.full_disk, self.reset, self.sleep,
         )  # fmt: skip
+        if faults:
+            self._faults = [getattr(self, name) for name in faults]
         proxies = [self.cluster.proxy_address(n) for n in range(1, shape.proxies + 1)]
         for n in range(clients):
             self._start_client(f"client{n}", proxies, rate)
@@ -224,9 +228,9 @@ class Chaos:
         return [worker.engine for name, worker in self.cluster.workers.items() if name.startswith(f"s{shard}r")]
 
 
-def run(sim: Simulation, shape: Shape | None = None, seconds: float | None = None) -> Found:
-    """A whole life: faults, peace, and the checks."""
-    chaos = Chaos(sim, shape or Shape())
+def run(sim: Simulation, shape: Shape | None = None, seconds: float | None = None, faults: Sequence[str] = ()) -> Found:
+    """A whole life: faults (of all kinds if none are named), peace, and the checks."""
+    chaos = Chaos(sim, shape or Shape(), faults)
     chaos.run(float(os.environ.get("SHERD_SIM_SECONDS", "60")) if seconds is None else seconds)
     chaos.settle()
     chaos.check()
