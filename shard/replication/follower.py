@@ -5,6 +5,9 @@ that doubles, with jitter, so that followers of a leader that comes back do not 
 older term than this log has seen is not listened to. What a follower can't mend by pulling - a tail that the leader
 does not have, a gap that the leader's log no longer fills - ends its life: ``Cut`` and ``Copied`` are for whoever
 started it.
+
+A follower whose tables or log turn out to be damaged asks its leader to be told to give them up: only the leader knows
+when nobody counts it in sync any more, and until then what it holds may be the last copy of something.
 """
 
 import asyncio
@@ -19,8 +22,9 @@ from sherd.common.logs import event
 from sherd.common.net.stream import Stream
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.replication.comparisons import Comparisons
 from sherd.shard.replication.copying import fetch_tables
-from sherd.shard.replication.messages import COPY, FORK, LOG, Answer, Position, Pull
+from sherd.shard.replication.messages import COPY, FORK, LOG, REBUILD, Answer, Position, Pull
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +49,7 @@ class Cut(Exception):
 
 class Copied(Exception):
     """The leader's log could not be gone on with; its tables are in ``copy/`` and make a new store. What this one holds
-    beyond ``fork_lsn`` was never the leader's; None if that is not known.
+    beyond ``fork_lsn`` was never the leader's; 0 if nothing it holds is to be trusted, None if that is not known.
     """
 
     def __init__(self, state: CopiedState, fork_lsn: int | None) -> None:
@@ -83,6 +87,7 @@ class Follower:
         self.caught_up_at = float("-inf")
         self.leader_last_lsn = 0
         self.connected_to = ""
+        self.comparisons = Comparisons(engine, monotonic)
 
     async def run(self) -> None:
         """Follow until cancelled. Raises Cut or Copied, and StoreError when the engine is down."""
@@ -125,7 +130,13 @@ class Follower:
         self.connected_to = address
         self._complaint = ""
         event(log, logging.INFO, "following", leader=address, last_lsn=self._engine.last_lsn)
+        asked_anew = False
         while address == self._leader():
+            if self._engine.damaged and not asked_anew:
+                asked_anew = True
+                event(log, logging.ERROR, "damaged, asking to begin anew", leader=address, met=self._engine.damaged)
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await stream.ask("rebuild", [self._name])
             pull = Pull(self._position(), PULL_BYTES, WAIT_MS)
             self._acked_lsn = self._engine.synced_lsn
             async with asyncio.timeout(WAIT_MS / 1000 + SILENCE_SECONDS):
@@ -138,15 +149,17 @@ class Follower:
         engine = self._engine
         if answer.kind == FORK and engine.installer.manifest.flushed_lsn <= answer.fork_lsn:
             raise Cut(answer.fork_lsn)
-        if answer.kind in (FORK, COPY):
+        if answer.kind in (FORK, COPY, REBUILD):
             state = await fetch_tables(engine.disk, engine.directory, self.connected_to)
-            raise Copied(state, answer.fork_lsn if answer.kind == FORK else None)
+            raise Copied(state, None if answer.kind == COPY else answer.fork_lsn)
+        self.comparisons.heed(answer.leader.marks)
         self.leader_last_lsn = answer.leader.last_lsn
         engine.retain(answer.leader.needed_lsn or None)
         if answer.kind == LOG and answer.piece is not None:
             for header, body in answer.piece.records():
                 if header.last_lsn > engine.last_lsn:
                     await self._apply(header, body)
+                    self.comparisons.reach()
             self._end_turn()
         if engine.last_lsn >= answer.leader.last_lsn:
             self.caught_up_at = self._monotonic()
@@ -164,7 +177,8 @@ class Follower:
 
     def _position(self) -> Position:
         engine = self._engine
-        return Position(self._name, os.getpid(), engine.written_lsn, engine.synced_lsn, engine.terms)
+        store = engine.installer.manifest.store_id
+        return Position(self._name, os.getpid(), engine.written_lsn, engine.synced_lsn, engine.terms, store)
 
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""

@@ -102,6 +102,8 @@ class Replication:
         """To be called regularly. Raises what has ended the following."""
         if self._feeds is not None and self._feeds.tick():
             self._turn.schedule()
+        if self._follower is not None:
+            self._follower.comparisons.tick()
         if self._following is not None and self._following.done():
             self._following.result()
 
@@ -116,7 +118,7 @@ class Replication:
         if self._feeds is not None:
             self._feeds.close()
             self._feeds = None
-            self._admin.feeds = None
+            self._admin.feeds = self._admin.comparisons = None
         self._thread.shutdown(wait=True)
 
     def describe(self) -> dict[str, object]:
@@ -138,6 +140,7 @@ class Replication:
             self._clock.monotonic,
             random.Random(),
         )
+        self._admin.comparisons = self._follower.comparisons
         self._following = self._loop.create_task(self._follower.run())
 
     async def _stop_following(self) -> None:
@@ -145,6 +148,9 @@ class Replication:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(self._following, return_exceptions=True)
+        if self._follower is not None:
+            self._admin.comparisons = None
+            self._follower.comparisons.close()
         self._following = self._follower = None
 
     async def _succeed(self, state: ShardState) -> None:
@@ -184,7 +190,7 @@ class Replication:
         )
         feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
         self._turn.ship = feeds.serve if self._config.acks == "insync" else self._ship_soon
-        self._admin.feeds = feeds
+        self._admin.feeds, self._admin.comparisons = feeds, feeds.comparisons
 
     def _ship_soon(self) -> None:
         """Nobody waits for the followers: let what several turns write go to them together."""
