@@ -227,6 +227,12 @@ class AsyncClient:
         """Have every shard compact all it has, and wait for it."""
         return await self._run(self._commands.compact(), timeout)
 
+    async def ask_replica(
+        self, shard: int, replica: str, method: str, params: Sequence[Any] = (), *, timeout: float | None = None
+    ) -> Any:
+        """Ask one replica of a shard what ``sherd repair`` asks; see ``ask_replica`` in docs/protocol.md."""
+        return await self._run(self._commands.ask_replica(shard, replica, method, params), timeout)
+
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> AsyncPipeline:
         """Collect many requests and send them in one go; see ``AsyncPipeline``."""
         return AsyncPipeline(self._commands, self._run_many, raise_on_error=raise_on_error, timeout=timeout)

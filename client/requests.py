@@ -199,6 +199,10 @@ class Commands:
         """Compact every shard down to its bottom level; the result comes when that is done."""
         return Request("compact", (), _itself, True)
 
+    def ask_replica(self, shard: int, replica: str, method: str, params: Sequence[Any] = ()) -> Request[Any]:
+        """A question to one replica of a shard, for tools; which there are is the proxy's to say."""
+        return Request("ask_replica", (shard, replica, method, list(params)), _itself, True)
+
     # Building and reading
 
     def _batch_op(self, position: int, op: BatchOp) -> tuple[Any, ...]:

@@ -243,6 +243,12 @@ class Client:
         """Have every shard compact all it has, and wait for it."""
         return self._run(self._commands.compact(), timeout)
 
+    def ask_replica(
+        self, shard: int, replica: str, method: str, params: Sequence[Any] = (), *, timeout: float | None = None
+    ) -> Any:
+        """Ask one replica of a shard what ``sherd repair`` asks; see ``ask_replica`` in docs/protocol.md."""
+        return self._run(self._commands.ask_replica(shard, replica, method, params), timeout)
+
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> Pipeline:
         """Collect many requests and send them in one go; see ``Pipeline``."""
         return Pipeline(self._commands, self._run_many, raise_on_error=raise_on_error, timeout=timeout)

@@ -4,6 +4,7 @@
 |---|---|
 | a leader's process was reaped | of those in sync the one with the most log leads next; else the same one again |
 | a follower's process ended, or the leader has not heard it for long, or it is far behind | it is not in sync |
+| a follower is to give up what it holds and begin anew | it is not in sync |
 | a follower has all that its leader has, and is waited for | it is in sync |
 
 Nobody is made leader who is not in sync in the topology. A follower is taken out of it there before its leader stops to
@@ -171,8 +172,9 @@ class Membership:
         lost = not isinstance(heard, (int, float)) or heard > SILENT_SECONDS
         behind = not isinstance(lag, (int, float)) or lag > LAG_SECONDS
         if name in state.in_sync:
-            if lost or behind:
-                await self._set(state, name, False, f"heard={heard} lag_seconds={lag}")
+            if lost or behind or told.get("rebuild") is True:
+                why = f"heard={heard} lag_seconds={lag} rebuild={told.get('rebuild', False)}"
+                await self._set(state, name, False, why)
         elif not lost and not behind:
             answer = await ask_once(state.leader_address, "admit", [name, state.revision], ASK_SECONDS)
             if answer is True:

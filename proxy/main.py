@@ -23,6 +23,7 @@ from sherd.proxy.introduction import Introduction
 from sherd.proxy.link import Link
 from sherd.proxy.listener import Listener
 from sherd.proxy.outlet import Turn
+from sherd.proxy.relay import Relay
 from sherd.proxy.router import Router
 from sherd.proxy.routes import Routes
 from sherd.proxy.topology_follower import TopologyFollower
@@ -72,6 +73,8 @@ class Proxy:
         self.routes = Routes(turn, self._follower.read(), config.bounds, config.limits.batch_frame_bytes_max)
         self._introduction = Introduction(config.name, lambda: len(self.listener.sessions), clock)
         self.admin = Admin(self.routes, config, self._introduction)
+        self._relay = Relay(self.routes, group)
+        self.admin.calls[b"ask_replica"] = self._relay.call
         self.router = Router(self.routes, config.limits, clock.monotonic, self.admin.calls)
         self.listener = Listener(turn, self.router, config.limits, config.bounds, clock.monotonic)
         self._connectors: dict[Link, Connector] = {}
@@ -89,6 +92,7 @@ class Proxy:
         """Accept no more, finish what is under way (bounded), close every connection, end the tasks."""
         self.router.stopping = True
         await self.listener.stop()
+        self._relay.close()
         for task in self._tasks:
             task.cancel()
 
