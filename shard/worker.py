@@ -17,13 +17,14 @@ from dataclasses import dataclass, replace
 from sherd.common.build import is_compiled
 from sherd.common.clock import SystemClock
 from sherd.common.disk import RealDisk
-from sherd.common.errors import ConfigError, StoreError, Unavailable
+from sherd.common.errors import ConfigError, StoreCorrupt, StoreError, Unavailable
 from sherd.common.logs import event
 from sherd.common.net.address import Address, parse_address
 from sherd.common.net.listening import bind
 from sherd.common.net.loop import loop_factory, loop_name
 from sherd.common.process import die_with_parent, settle_collector
 from sherd.common.ready import announce_ready
+from sherd.common.topology.file import read_topology
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.topology.token_map import TokenMap
 from sherd.common.topology.watched_file import WatchedTopology
@@ -37,6 +38,7 @@ from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.adoption import adopt
 from sherd.shard.lsm.cutting import cut_log
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.replication.beginning_anew import begin_anew
 from sherd.shard.replication.follower import Copied, Cut
 from sherd.shard.replication.role import Replication, SteppedDown
 from sherd.shard.replies import ReplyGate
@@ -269,17 +271,21 @@ class Worker:
 def run(config: ShardConfig) -> int:
     """Run one shard process until SIGTERM or SIGINT; its exit code. ConfigError or StoreError if it can't start.
 
-    Who stops leading, or follows with a log that has to be cut, goes on here with another life of the same process.
+    Who stops leading, or follows with a log that has to be cut or a store that is damaged, goes on here with another
+    life of the same process.
     """
     if config.parent_pid is not None:
         die_with_parent(config.parent_pid)
     while True:
-        with asyncio.Runner(loop_factory=loop_factory()) as runner:
-            outcome = runner.run(_main(config))
-        if outcome.code is not None:
-            return outcome.code
-        mend(config, outcome)
-        config = replace(config, ready_fd=None)
+        try:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
+                outcome = runner.run(_main(config))
+            if outcome.code is not None:
+                return outcome.code
+            config = replace(config, ready_fd=None)
+            mend(config, outcome)
+        except StoreCorrupt as error:
+            begin_anew(RealDisk(), config, read_topology(RealDisk(), config.topology), error)
 
 
 def mend(config: ShardConfig, outcome: Outcome) -> None:
