@@ -7,11 +7,12 @@ from dataclasses import asdict
 import click
 from tqdm import tqdm
 
+from sherd.cli.failure import describe
 from sherd.cli.target import connect_option
 from sherd.client.sync import Client
 from sherd.cluster.repair import Repair, Verdict
 from sherd.common.clock import SystemClock
-from sherd.common.errors import BadRequest
+from sherd.common.errors import BadRequest, SherdError
 from sherd.common.exit_codes import ExitCode
 from sherd.common.topology.state import Topology
 from sherd.common.types import ShardId
@@ -36,7 +37,10 @@ def repair_command(shards: tuple[int, ...], check: bool, as_json: bool, connect:
             raise BadRequest(f"there is no shard {unknown[0]}")
         verdicts: list[Verdict] = []
         for shard in sorted(ShardId(shard) for shard in shards or known):
-            found = repair.compare(shard) if check else repair.mend(shard)
+            try:
+                found = repair.compare(shard) if check else repair.mend(shard)
+            except SherdError as error:
+                found = [Verdict(shard, name, error=describe(error)) for name in known[shard].followers]
             verdicts += found
             if not as_json:
                 for line in [verdict_line(verdict) for verdict in found] or [f"shard {shard}: has no followers"]:

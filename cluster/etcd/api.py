@@ -1,7 +1,7 @@
 """What is asked of etcd, as values: so that the gateway's client and a simulation are one interface.
 
-Keys are text, values bytes. Every change of any key raises the store's ``revision`` by one; a key remembers the revision
-of its last change. A key may hang on a lease and goes when the lease ends.
+Keys are text, values bytes. Every change of any key raises the store's ``revision`` by one; a key remembers the
+revision of its last change. A key may hang on a lease and goes when the lease ends.
 """
 
 from collections.abc import AsyncIterator, Sequence

@@ -111,6 +111,7 @@ def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: 
                 seconds.append(time.monotonic() - began)
                 until(lambda shard=shard, term=term: shards_of(db)[shard["id"] - 1]["term"] > term)
                 until(lambda: all_in_sync(db))
+            assert_replicas_equal(db)  # while writes go on
         writer.check(db)
         assert_replicas_equal(db)
     assert statistics.median(seconds) < 1.0, seconds

@@ -150,6 +150,38 @@ def test_a_follower_that_meets_damage_begins_anew_by_itself(cluster: Cluster) ->
         check_keys(db)
 
 
+def test_a_damaged_leader_is_told_and_mended_once_another_leads(cluster: Cluster) -> None:
+    cluster.stop()
+    flip_a_byte(cluster.data / "shard-1")
+    cluster.start()
+    with cluster.client() as db:
+        code, text = repair(cluster)
+        assert (code, "follower 2: not compared: " in text, ".sst" in text) == (4, True, True), text
+        os.kill(shard_of(db)["leader"]["pid"], signal.SIGKILL)
+        until(lambda: "failover" in cluster.log() and in_sync(db))
+        code, text = repair(cluster)
+        assert code == 0, text
+        check_keys(db)
+
+
+def test_a_follower_whose_compaction_meets_damage_begins_anew_by_itself(tmp_path: Path) -> None:
+    flags = ["--followers=1", "--memtable-bytes=256KiB", "--level0-tables-compact=4"]
+    with Cluster(shards=1, data=tmp_path / "data", flags=flags) as cluster, cluster.client() as db:
+        until(lambda: in_sync(db))
+        fill(db)
+        until(lambda: shard_of(db)["followers"][0]["lag_records"] == 0)
+        cluster.stop()
+        flip_a_byte(cluster.data / "shard-1-replica-2")
+        cluster.start()
+        for _ in range(4):
+            fill(db)
+        until(lambda: "asking to begin anew" in cluster.log())
+        until(lambda: "leader=unix" in cluster.log() and in_sync(db))
+        assert "job failed" in cluster.log()
+        until(lambda: all(verdict.equal for verdict in verdicts_of(db)))
+        check_keys(db)
+
+
 @pytest.mark.parametrize("damage", [truncate, delete_manifest])
 def test_a_leader_that_cannot_start_begins_anew_once_another_leads(
     cluster: Cluster, damage: Callable[[Path], None]
