@@ -1,10 +1,11 @@
 """A leader and its follower digest the same moment while writes go on, and nothing is pinned for longer than needed."""
 
+import asyncio
 import random
 from typing import Any
 
 import pytest
-from msgpack import packb
+from msgpack import packb, unpackb
 from support.crash_disk import CrashDisk
 from support.engine_run import DIRECTORY, TINY, open_engine, run_jobs, seeded_bytes
 
@@ -17,6 +18,8 @@ from sherd.shard.lsm.options import EngineOptions
 from sherd.shard.lsm.segment_tail import SegmentTail
 from sherd.shard.replication import comparisons
 from sherd.shard.replication.comparisons import COMPARISONS_MAX, IDLE_SECONDS, KEY_RANGES_MAX, Comparisons
+from sherd.shard.replication.follower import Follower
+from sherd.shard.replication.messages import LOG, Answer, LeaderState
 
 pytestmark = pytest.mark.core
 
@@ -26,13 +29,13 @@ PIECE_BYTES = 400
 class Two:
     """A leader and a follower with their comparisons. ``pull`` is one answer: its marks, and a small piece of log."""
 
-    def __init__(self) -> None:
+    def __init__(self, options: EngineOptions = TINY) -> None:
         self.disk, self.follower_disk, self.clock = CrashDisk(), CrashDisk(), ManualClock()
-        self.leader = open_engine(self.disk, clock=self.clock)
+        self.leader = open_engine(self.disk, options, clock=self.clock)
         self.leader.retain(0)
         self.ours = Comparisons(self.leader, self.clock.monotonic)
         self.follower = Engine.open(
-            DIRECTORY, TINY, self.follower_disk, self.clock, random=seeded_bytes(9), follow=True
+            DIRECTORY, options, self.follower_disk, self.clock, random=seeded_bytes(9), follow=True
         )
         self.theirs = Comparisons(self.follower, self.clock.monotonic)
         self.tail = SegmentTail(self.disk, DIRECTORY, 1)
@@ -51,11 +54,11 @@ class Two:
             self.clock.advance(0.01)
         self.leader.commit()
 
-    def pull(self) -> None:
+    def pull(self, bytes_max: int = PIECE_BYTES) -> None:
         self.theirs.heed(self.ours.marks)
         if self.follower.last_lsn == self.leader.written_lsn:
             return
-        piece = self.tail.read(self.leader.log_segments, self.leader.written_lsn, PIECE_BYTES)
+        piece = self.tail.read(self.leader.log_segments, self.leader.written_lsn, bytes_max)
         assert piece is not None
         for header, body in piece.records():
             if header.last_lsn > self.follower.last_lsn:
@@ -63,9 +66,9 @@ class Two:
                 self.theirs.reach()
         self.follower.commit()
 
-    def catch_up(self) -> None:
+    def catch_up(self, bytes_max: int = PIECE_BYTES) -> None:
         while self.follower.last_lsn < self.leader.written_lsn:
-            self.pull()
+            self.pull(bytes_max)
 
     def close(self) -> None:
         self.tail.close()
@@ -113,6 +116,47 @@ def test_both_digest_the_same_moment_while_writes_and_background_work_go_on(mode
         two.ours.end(begun[0])
         two.pull()
         assert two.theirs.digest(begun[0], begun[2], mode, begun[3]) is None  # forgotten
+    two.close()
+
+
+def test_a_mark_that_comes_with_the_records_around_it_is_not_missed() -> None:
+    two = Two()
+    two.write(10)
+    begun = two.ours.begin("hash")
+    two.write(30)
+    piece = two.tail.read(two.leader.log_segments, two.leader.written_lsn, 1 << 20)
+    assert piece is not None
+    assert piece.first_lsn < begun[1] < piece.last_lsn
+    leader = LeaderState(two.leader.term, two.leader.last_lsn, two.leader.now_ms(), 0, two.ours.marks)
+    follower = Follower(
+        two.follower, "2", 1, lambda: "unix:/nowhere", two.follower.commit, two.clock.monotonic, random.Random(1)
+    )
+    answer = Answer.decode(unpackb(packb(Answer(LOG, leader, piece).encode())))
+    asyncio.run(follower._take(answer))
+    assert two.follower.last_lsn == piece.last_lsn
+    assert rows_of(follower.comparisons, begun) == rows_of(two.ours, begun)
+    follower.comparisons.close()
+    two.close()
+
+
+def test_a_large_memtable_is_rolled_for_a_comparison_on_both_sides() -> None:
+    options = EngineOptions(memtable_bytes=8 << 20)
+    two = Two(options)
+    for number in range(12_000):
+        two.leader.put(b"%06d" % number, b"\x01")
+        if number % 100 == 0:
+            two.leader.commit()
+    two.leader.commit()
+    two.catch_up(1 << 20)
+    begun = two.ours.begin("hash")
+    two.pull()
+    two.leader.put(b"000000", b"\x02")
+    two.leader.commit()
+    two.catch_up()
+    assert (two.leader.frozen_memtables, two.follower.frozen_memtables) == (1, 1)
+    ours = rows_of(two.ours, begun)
+    assert sum(count for count, _ in ours) == 12_000
+    assert ours == rows_of(two.theirs, begun)
     two.close()
 
 
