@@ -1,4 +1,4 @@
-"""Setting a whole store aside: all its files go to quarantine, and nothing was ever stored in the directory.
+"""Setting a whole store aside: all its files go to quarantine, as if nothing had ever been stored in its directory.
 
 For a store that is damaged, or found to hold something wrong, and that can be had anew from another replica. The
 MANIFEST goes first: a directory that holds data files and no MANIFEST refuses to start. So a crash anywhere leaves one
@@ -21,7 +21,7 @@ def set_aside(disk: Disk, directory: str) -> int:
     """Move the files of a closed store to its quarantine; how many there were. StoreLocked if it is open."""
     with locked(disk, directory):
         names = disk.listdir(directory)
-        found = [name for name in (MANIFEST_NAME, FSYNC_FAILED_NAME) if name in names]
+        found: list[str] = [name for name in (MANIFEST_NAME, FSYNC_FAILED_NAME) if name in names]
         found += [name for name in sorted(names) if _is_data(name)]
         for name in found:
             save_file(disk, directory, name)
