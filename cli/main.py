@@ -28,11 +28,13 @@ COMMANDS = {
     "flush": ("sherd.cli.maintenance", "write every shard's memtable to a table"),
     "compact": ("sherd.cli.maintenance", "compact every shard"),
     "repair": ("sherd.cli.repair", "compare followers with their leaders, mend those that differ"),
+    "failover": ("sherd.cli.failover", "have another replica lead a shard, without loss or error"),
     "verify": ("sherd.cli.inspection", "check every checksum of a stopped shard"),
     "dump": ("sherd.cli.inspection", "print a log segment, table or manifest readably"),
     "bench": ("sherd.cli.bench.command", "load a running cluster and report throughput and latency"),
-    "shard": ("sherd.cli.processes", "one shard process, as `up` starts it"),
-    "proxy": ("sherd.cli.processes", "one proxy process, as `up` starts it"),
+    "shard": ("sherd.cli.processes", "one replica of one shard"),
+    "proxy": ("sherd.cli.processes", "one proxy process"),
+    "coordinator": ("sherd.cli.processes", "one coordinator of a cluster on many hosts"),
 }
 """Each command's module, which has it under the name ``<command>_command``, and its summary."""
 

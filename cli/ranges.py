@@ -9,7 +9,7 @@ import click
 from sherd.cli.entries import Range, bound_argument
 from sherd.cli.json_lines import encode_line
 from sherd.cli.opening import source_of
-from sherd.cli.target import open_target, target_options
+from sherd.cli.target import cluster_only, open_target, stale_option, target_options
 from sherd.common.exit_codes import ExitCode
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,9 +57,14 @@ def scan_command(
 
 @click.command("count")
 @range_arguments
+@stale_option
 @target_options
-def count_command(start: str | None, end: str | None, prefix: str | None, connect: str, data: str | None) -> int:
+def count_command(
+    start: str | None, end: str | None, prefix: str | None, stale_ms: int | None, connect: str, data: str | None
+) -> int:
     """Print how many keys there are from START (included) to END (excluded)."""
+    options = cluster_only(data, stale_ms=stale_ms)
+    low, high, wanted = bound_argument(start), bound_argument(end), bound_argument(prefix)
     with open_target(connect, data) as target:
-        click.echo(target.count(bound_argument(start), bound_argument(end), prefix=bound_argument(prefix)))
+        click.echo(target.count(low, high, prefix=wanted, **options))
     return ExitCode.OK

@@ -29,11 +29,14 @@ name is an error. One file may serve every process: each takes the sections that
 _ABOUT = {
     "cluster": "A cluster on one host: `sherd up`. The shape (`shards`, `partition`, `split_at`) is fixed when the "
     "directory is made.",
+    "etcd": "Where the topology of a cluster on many hosts lives, in place of a file. The flags begin with `--etcd-`. "
+    "Needs `pip install 'sherd[etcd]'`.",
     "engine": "The storage engine of every shard: `sherd up`, `sherd shard`.",
     "limits": "What a process accepts from its peers: `sherd up`, `sherd shard`, `sherd proxy`.",
     "bounds": "The proxy's times and memory: `sherd up`, `sherd proxy`.",
     "shard": "One shard process on its own: `sherd shard`. `sherd up` sets these itself.",
     "proxy": "One proxy process on its own: `sherd proxy`. `sherd up` sets these itself.",
+    "coordinator": "One coordinator of a cluster on many hosts: `sherd coordinator`.",
 }
 
 

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import click
 
 from sherd.cluster.config import ClusterConfig
+from sherd.cluster.coordinator_config import CoordinatorConfig
+from sherd.cluster.etcd.config import EtcdConfig
 from sherd.common.config import Sources
 from sherd.common.limits import Limits
 from sherd.common.setting import Setting, settings_of
@@ -22,11 +24,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 SECTIONS: Mapping[str, type] = {
     "cluster": ClusterConfig,
+    "etcd": EtcdConfig,
     "engine": EngineOptions,
     "limits": Limits,
     "bounds": Bounds,
     "shard": ShardConfig,
     "proxy": ProxyConfig,
+    "coordinator": CoordinatorConfig,
 }
 """Every section there is, by the name that files and the environment use."""
 

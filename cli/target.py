@@ -39,6 +39,20 @@ def target_options(command: F) -> F:
     return connect_option(data(command))
 
 
+def stale_option(command: F) -> F:
+    """``--stale-ms``, of commands that read."""
+    return click.option(
+        "--stale-ms", metavar="N", type=click.IntRange(min=1), help="A follower may answer that is at most N ms behind."
+    )(command)
+
+
+def acks_option(command: F) -> F:
+    """``--acks``, of commands that write."""
+    return click.option(
+        "--acks", type=click.Choice(["leader", "insync"]), help="insync: done when every replica in sync has it."
+    )(command)
+
+
 @contextlib.contextmanager
 def open_target(
     connect: str, data: str | None, *, writing: bool = False, key: bytes | None = None
@@ -63,6 +77,15 @@ def open_target(
             shard.check_owns(key)
         with Store.open(data, create=False, term=shard.term) as store:
             yield store
+
+
+def cluster_only(data: str | None, **options: object) -> dict[str, Any]:
+    """Those of the options that were given; UsageError with ``--data``, where there are no followers."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if given and data is not None:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise click.UsageError(f"{flags} has no meaning with --data")
+    return given
 
 
 def check_store_directory(path: str) -> None:

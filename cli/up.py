@@ -10,13 +10,12 @@ from sherd.cli.settings import SECTIONS, setting_options, sources_of
 from sherd.cluster.config import ClusterConfig
 from sherd.cluster.supervisor import Programs, Supervisor
 from sherd.common.build import is_compiled
-from sherd.common.clock import SystemClock
 from sherd.common.config import changed_flags, without_settings
-from sherd.common.disk import RealDisk
 from sherd.common.limits import Limits
 from sherd.common.logs import configure_logs
 from sherd.common.net.address import Address
 from sherd.common.topology.state import Topology
+from sherd.common.world import system_world
 from sherd.proxy.bounds import Bounds
 from sherd.shard.lsm.options import EngineOptions
 
@@ -45,7 +44,7 @@ def up_command(config_file: str | None, **values: str | None) -> int:
     def announce(address: Address, topology: Topology) -> None:
         click.echo(ready_line(address, topology, engine.fsync))
 
-    supervisor = Supervisor(config, programs, announce, RealDisk(), SystemClock())
+    supervisor = Supervisor(config, programs, announce, system_world())
     code = asyncio.run(supervisor.run())
     for refusal in supervisor.refusals:
         click.echo(f"sherd: {refusal.name}: {refusal.reason}", err=True)

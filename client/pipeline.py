@@ -15,9 +15,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from sherd.client.requests import BatchOp, Commands, Request
+from sherd.client.requests import Acks, BatchOp, Commands, Request
 from sherd.common.codec import Key, Value
 from sherd.common.errors import BadRequest
+from sherd.common.types import At
 
 T = TypeVar("T")
 
@@ -60,8 +61,10 @@ class Collector:
             raise BadRequest("the pipeline was not executed")
         return self._results
 
-    def get(self, key: Key, default: Any = None, *, meta: bool = False) -> Pending[Any]:
-        return self._add(self._commands.get(key, default, meta=meta))
+    def get(
+        self, key: Key, default: Any = None, *, meta: bool = False, stale_ms: int | None = None, at: At | None = None
+    ) -> Pending[Any]:
+        return self._add(self._commands.get(key, default, meta=meta, stale_ms=stale_ms, at=at))
 
     def put(
         self,
@@ -71,23 +74,48 @@ class Collector:
         ttl: float | None = None,
         if_version: int | None = None,
         sync: bool | None = None,
-    ) -> Pending[int]:
-        return self._add(self._commands.put(key, value, ttl=ttl, if_version=if_version, sync=sync))
+        acks: Acks | None = None,
+        meta: bool = False,
+    ) -> Pending[Any]:
+        request = self._commands.put(key, value, ttl=ttl, if_version=if_version, sync=sync, acks=acks, meta=meta)
+        return self._add(request)
 
     def delete(
-        self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool | None = None
+        self,
+        key: Key,
+        *,
+        if_version: int | None = None,
+        return_value: bool = False,
+        sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: bool = False,
     ) -> Pending[Any]:
         """True if the key was there, False if not; with ``return_value`` the old value in place of True."""
-        return self._add(self._commands.delete(key, if_version=if_version, return_value=return_value, sync=sync))
+        request = self._commands.delete(
+            key, if_version=if_version, return_value=return_value, sync=sync, acks=acks, meta=meta
+        )
+        return self._add(request)
 
-    def mget(self, keys: Iterable[Key], *, meta: bool = False) -> Pending[list[Any]]:
-        return self._add(self._commands.mget(keys, meta=meta))
+    def mget(
+        self, keys: Iterable[Key], *, meta: bool = False, stale_ms: int | None = None, at: At | None = None
+    ) -> Pending[list[Any]]:
+        return self._add(self._commands.mget(keys, meta=meta, stale_ms=stale_ms, at=at))
 
-    def batch(self, ops: Iterable[BatchOp], *, sync: bool | None = None) -> Pending[list[Any]]:
-        return self._add(self._commands.batch(ops, sync=sync))
+    def batch(
+        self, ops: Iterable[BatchOp], *, sync: bool | None = None, acks: Acks | None = None, meta: bool = False
+    ) -> Pending[list[Any]]:
+        return self._add(self._commands.batch(ops, sync=sync, acks=acks, meta=meta))
 
-    def count(self, start: Key | None = None, end: Key | None = None, *, prefix: Key | None = None) -> Pending[int]:
-        return self._add(self._commands.count(start, end, prefix))
+    def count(
+        self,
+        start: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
+    ) -> Pending[int]:
+        return self._add(self._commands.count(start, end, prefix, stale_ms=stale_ms, at=at))
 
     def ping(self) -> Pending[str]:
         return self._add(self._commands.ping())

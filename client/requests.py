@@ -10,19 +10,23 @@ unknown: reads, ``flush`` and ``compact``, never ``put``, ``delete`` or ``batch`
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 
 from sherd.common.codec import Codec, Key, ReturnedKey, Value
 from sherd.common.errors import BadRequest, TooLarge
 from sherd.common.limits import KEYS_PER_REQUEST_MAX, PAGE_BYTES_MAX
-from sherd.common.types import Versioned
+from sherd.common.types import At, Versioned, Written
 
 T = TypeVar("T")
 
 BatchOp: TypeAlias = Sequence[Any]
 """``("put", key, value[, {"ttl": seconds, "if_version": n}])`` or ``("delete", key[, {"if_version": n}])``."""
 
+Acks: TypeAlias = Literal["leader", "insync"]
+"""What a write waits for: its shard's leader, or every replica that is in sync. It can only raise the cluster's."""
+
 _VERSION_MAX = 2**64 - 1
+_STALE_MS_MAX = 2**31 - 1
 _BATCH_OPTIONS = {"put": ("ttl", "if_version"), "delete": ("if_version",)}
 
 
@@ -62,9 +66,13 @@ def _whole(name: str, number: object, least: int, most: int) -> int:
 
 
 def _write_options(
-    ttl: float | None = None, if_version: int | None = None, sync: bool | None = None
+    ttl: float | None = None,
+    if_version: int | None = None,
+    sync: bool | None = None,
+    acks: Acks | None = None,
+    meta: bool = False,
 ) -> dict[str, Any] | None:
-    if ttl is None and if_version is None and sync is None:
+    if ttl is None and if_version is None and sync is None and acks is None and not meta:
         return None
     options: dict[str, Any] = {}
     if ttl is not None:
@@ -77,7 +85,35 @@ def _write_options(
         options["if_version"] = _whole("if_version", if_version, 0, _VERSION_MAX)
     if sync is not None:
         options["sync"] = bool(sync)
+    if acks is not None:
+        if acks not in ("leader", "insync"):
+            raise BadRequest(f"acks must be 'leader' or 'insync', not {acks!r}")
+        options["acks"] = acks
+    if meta:
+        options["meta"] = True
     return options
+
+
+def _read_options(stale_ms: int | None, at: At | None, meta: bool = False) -> dict[str, Any]:
+    options: dict[str, Any] = {"meta": True} if meta else {}
+    if stale_ms is not None:
+        options["stale_ms"] = _whole("stale_ms", stale_ms, 1, _STALE_MS_MAX)
+    if at is not None:
+        try:
+            shard, term, lsn = at
+        except (TypeError, ValueError):
+            raise TypeError(f"at is what a write with meta gave, not {at!r}") from None
+        options["at"] = [_whole("at", number, 0, _VERSION_MAX) for number in (shard, term, lsn)]
+    return options
+
+
+def _written(result: Any) -> Written:
+    done, at = result
+    return Written(done, At(*at))
+
+
+def _written_each(results: Any) -> list[Written]:
+    return [_written(result) for result in results]
 
 
 class Commands:
@@ -90,11 +126,14 @@ class Commands:
 
     # Point requests
 
-    def get(self, key: Key, default: Any = None, *, meta: bool = False) -> Request[Any]:
+    def get(
+        self, key: Key, default: Any = None, *, meta: bool = False, stale_ms: int | None = None, at: At | None = None
+    ) -> Request[Any]:
         """Read a value; ``default`` if there is none. With ``meta`` a ``Versioned``."""
+        options = _read_options(stale_ms, at, meta)
         wire_key = self._codec.key(key)
         read = partial(self._read_one, default, meta)
-        return Request("get", (wire_key, {"meta": True}) if meta else (wire_key,), read, True)
+        return Request("get", (wire_key, options) if options else (wire_key,), read, True)
 
     def put(
         self,
@@ -104,40 +143,56 @@ class Commands:
         ttl: float | None = None,
         if_version: int | None = None,
         sync: bool | None = None,
-    ) -> Request[int]:
-        """Write a value; the result is its version."""
-        options = _write_options(ttl, if_version, sync)
+        acks: Acks | None = None,
+        meta: bool = False,
+    ) -> Request[Any]:
+        """Write a value; the result is its version. With ``meta`` a ``Written``."""
+        options = _write_options(ttl, if_version, sync, acks, meta)
         wire_key, wire_value = self._codec.key(key), self._codec.value(value)
         params = (wire_key, wire_value) if options is None else (wire_key, wire_value, options)
-        return Request("put", params, _itself, False)
+        return Request("put", params, _written if meta else _itself, False)
 
     def delete(
-        self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool | None = None
+        self,
+        key: Key,
+        *,
+        if_version: int | None = None,
+        return_value: bool = False,
+        sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: bool = False,
     ) -> Request[Any]:
         """Remove a key; the result says whether it was there. With ``return_value`` it is the old value in place of
-        True, so the False of a key that was not there reads like a stored False."""
-        options = _write_options(None, if_version, sync)
+        True, so the False of a key that was not there reads like a stored False. With ``meta`` a ``Written``."""
+        options = _write_options(None, if_version, sync, acks, meta)
         if return_value:
             options = {**(options or {}), "return": True}
         wire_key = self._codec.key(key)
-        read = self._codec.read_value if return_value else _itself
+        read = partial(self._read_deleted, return_value, meta)
         return Request("delete", (wire_key,) if options is None else (wire_key, options), read, False)
 
-    def mget(self, keys: Iterable[Key], *, meta: bool = False) -> Request[list[Any]]:
+    def mget(
+        self, keys: Iterable[Key], *, meta: bool = False, stale_ms: int | None = None, at: At | None = None
+    ) -> Request[list[Any]]:
         """Read several values, None for each key that is not there, in the order asked."""
         if isinstance(keys, (str, bytes, bytearray, memoryview)):
             raise TypeError(f"keys is a sequence of keys, not one {type(keys).__name__}")
         wire_keys = [self._codec.key(key) for key in keys]
         _check_count("mget", len(wire_keys), "keys")
-        params = (wire_keys, {"meta": True}) if meta else (wire_keys,)
+        options = _read_options(stale_ms, at, meta)
+        params = (wire_keys, options) if options else (wire_keys,)
         return Request("mget", params, partial(self._read_many, meta), True)
 
-    def batch(self, ops: Iterable[BatchOp], *, sync: bool | None = None) -> Request[list[Any]]:
-        """Several writes; per shard all or nothing. The result has a version for a put, a bool for a delete."""
+    def batch(
+        self, ops: Iterable[BatchOp], *, sync: bool | None = None, acks: Acks | None = None, meta: bool = False
+    ) -> Request[list[Any]]:
+        """Several writes; per shard all or nothing. The result has a version for a put, a bool for a delete; with
+        ``meta`` a ``Written`` for each."""
         wire_ops = [self._batch_op(position, op) for position, op in enumerate(ops)]
         _check_count("batch", len(wire_ops), "operations")
-        options = _write_options(sync=sync)
-        return Request("batch", (wire_ops,) if options is None else (wire_ops, options), _itself, False)
+        options = _write_options(sync=sync, acks=acks, meta=meta)
+        read = _written_each if meta else _itself
+        return Request("batch", (wire_ops,) if options is None else (wire_ops, options), read, False)
 
     # Ranges
 
@@ -151,9 +206,11 @@ class Commands:
         limit: int | None = None,
         keys_only: bool = False,
         page_bytes: int | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
     ) -> Request[Page]:
         """The first page of a scan: ``start`` included, ``end`` excluded, both cut down to ``prefix``."""
-        options = self._page_options(limit, keys_only, page_bytes)
+        options = self._page_options(limit, keys_only, page_bytes, stale_ms, at)
         wire_prefix = self._codec.bound(prefix)
         if reverse:
             options["reverse"] = True
@@ -163,14 +220,29 @@ class Commands:
         return Request("scan", params, partial(self._read_page, keys_only), True)
 
     def scan_next(
-        self, cursor: bytes, *, limit: int | None = None, keys_only: bool = False, page_bytes: int | None = None
+        self,
+        cursor: bytes,
+        *,
+        limit: int | None = None,
+        keys_only: bool = False,
+        page_bytes: int | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
     ) -> Request[Page]:
         """The page after the one that gave ``cursor``, which carries bounds and direction."""
-        options = self._page_options(limit, keys_only, page_bytes)
+        options = self._page_options(limit, keys_only, page_bytes, stale_ms, at)
         options["cursor"] = cursor
         return Request("scan", (None, None, options), partial(self._read_page, keys_only), True)
 
-    def count(self, start: Key | None = None, end: Key | None = None, prefix: Key | None = None) -> Request[int]:
+    def count(
+        self,
+        start: Key | None = None,
+        end: Key | None = None,
+        prefix: Key | None = None,
+        *,
+        stale_ms: int | None = None,
+        at: At | None = None,
+    ) -> Request[int]:
         """Number of live keys in a range. The wire knows bounds only: a prefix becomes those that it stands for."""
         low, high = self._codec.bound(start), self._codec.bound(end)
         wire_prefix = self._codec.bound(prefix)
@@ -178,7 +250,8 @@ class Commands:
             after = prefix_end(wire_prefix)
             low = wire_prefix if low is None else max(low, wire_prefix)
             high = after if high is None else high if after is None else min(high, after)
-        return Request("count", (low, high), _itself, True)
+        options = _read_options(stale_ms, at)
+        return Request("count", (low, high, options) if options else (low, high), _itself, True)
 
     # The server
 
@@ -202,6 +275,10 @@ class Commands:
     def ask_replica(self, shard: int, replica: str, method: str, params: Sequence[Any] = ()) -> Request[Any]:
         """A question to one replica of a shard, for tools; which there are is the proxy's to say."""
         return Request("ask_replica", (shard, replica, method, list(params)), _itself, True)
+
+    def failover(self, shard: int, to: str | None) -> Request[dict[str, Any]]:
+        """Have another replica lead a shard; the result comes when the topology says so."""
+        return Request("failover", (shard, to), _itself, False)
 
     # Building and reading
 
@@ -228,8 +305,10 @@ class Commands:
         return wire_op if options is None else (*wire_op, options)
 
     @staticmethod
-    def _page_options(limit: int | None, keys_only: bool, page_bytes: int | None) -> dict[str, Any]:
-        options: dict[str, Any] = {}
+    def _page_options(
+        limit: int | None, keys_only: bool, page_bytes: int | None, stale_ms: int | None, at: At | None
+    ) -> dict[str, Any]:
+        options = _read_options(stale_ms, at)
         if limit is not None:
             options["limit"] = limit
         if keys_only:
@@ -245,6 +324,12 @@ class Commands:
             value, version, seconds_left = result
             return Versioned(self._codec.read_value(value), version, seconds_left)
         return self._codec.read_value(result)
+
+    def _read_deleted(self, return_value: bool, meta: bool, result: Any) -> Any:
+        if meta:
+            written = _written(result)
+            return written._replace(result=self._read_deleted(return_value, False, written.result))
+        return self._codec.read_value(result) if return_value else result
 
     def _read_many(self, meta: bool, result: Any) -> list[Any]:
         return [self._read_one(None, meta, one) for one in result]

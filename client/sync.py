@@ -15,7 +15,7 @@ from sherd.client.addresses import Addresses
 from sherd.client.exchange import Exchange
 from sherd.client.pipeline import Pipeline
 from sherd.client.pool import Pool
-from sherd.client.requests import BatchOp, Commands, Page, Request, check_limit
+from sherd.client.requests import Acks, BatchOp, Commands, Page, Request, check_limit
 from sherd.client.retry import (
     CONNECT_SECONDS_DEFAULT,
     MAINTENANCE_SECONDS_DEFAULT,
@@ -26,6 +26,7 @@ from sherd.client.retry import (
 )
 from sherd.common.codec import Codec, Encoder, Key, ReturnedKey, Value
 from sherd.common.errors import ConfigError, StoreClosed, Timeout, WireError
+from sherd.common.types import At, Written
 
 T = TypeVar("T")
 
@@ -92,10 +93,24 @@ class Client:
 
     # Keys and values
 
-    def get(self, key: Key, default: Any = None, *, meta: bool = False, timeout: float | None = None) -> Any:
-        """The key's value, or ``default`` if it has none. With ``meta`` a ``Versioned``."""
-        return self._run(self._commands.get(key, default, meta=meta), timeout)
+    def get(
+        self,
+        key: Key,
+        default: Any = None,
+        *,
+        meta: bool = False,
+        stale_ms: int | None = None,
+        at: At | None = None,
+        timeout: float | None = None,
+    ) -> Any:
+        """The key's value, or ``default`` if it has none. With ``meta`` a ``Versioned``.
 
+        ``stale_ms``: a follower may answer if its state is no older than that. ``at``: one may that has the write
+        which gave this (``Written.at``), however old its state is. With both, both must hold.
+        """
+        return self._run(self._commands.get(key, default, meta=meta, stale_ms=stale_ms, at=at), timeout)
+
+    @overload
     def put(
         self,
         key: Key,
@@ -104,14 +119,43 @@ class Client:
         ttl: float | None = None,
         if_version: int | None = None,
         sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: Literal[False] = False,
         timeout: float | None = None,
-    ) -> int:
-        """Set the key's value and return its version.
+    ) -> int: ...
+    @overload
+    def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        ttl: float | None = None,
+        if_version: int | None = None,
+        sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: Literal[True],
+        timeout: float | None = None,
+    ) -> Written: ...
+    def put(
+        self,
+        key: Key,
+        value: Value,
+        *,
+        ttl: float | None = None,
+        if_version: int | None = None,
+        sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Set the key's value and return its version, or with ``meta`` a ``Written``.
 
         ``ttl``: seconds until it expires. ``if_version``: only if this is the present version (0: only if there is
         none), else Conflict. ``sync``: reply when it is on stable storage, whatever the cluster's fsync policy.
+        ``acks``: ``"insync"`` to reply when every replica in sync has it, whatever the cluster's level.
         """
-        return self._run(self._commands.put(key, value, ttl=ttl, if_version=if_version, sync=sync), timeout)
+        request = self._commands.put(key, value, ttl=ttl, if_version=if_version, sync=sync, acks=acks, meta=meta)
+        return self._run(request, timeout)
 
     def delete(
         self,
@@ -120,26 +164,44 @@ class Client:
         if_version: int | None = None,
         return_value: bool = False,
         sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: bool = False,
         timeout: float | None = None,
     ) -> Any:
         """Remove the key. True if it was there, False if not; with ``return_value`` the old value in place of True."""
-        request = self._commands.delete(key, if_version=if_version, return_value=return_value, sync=sync)
+        request = self._commands.delete(
+            key, if_version=if_version, return_value=return_value, sync=sync, acks=acks, meta=meta
+        )
         return self._run(request, timeout)
 
-    def mget(self, keys: Iterable[Key], *, meta: bool = False, timeout: float | None = None) -> list[Any]:
-        """The values of several keys in the order asked, None for those that have none."""
-        return self._run(self._commands.mget(keys, meta=meta), timeout)
+    def mget(
+        self,
+        keys: Iterable[Key],
+        *,
+        meta: bool = False,
+        stale_ms: int | None = None,
+        at: At | None = None,
+        timeout: float | None = None,
+    ) -> list[Any]:
+        """The values of several keys in the order asked, None for those that have none. ``at`` is for its shard."""
+        return self._run(self._commands.mget(keys, meta=meta, stale_ms=stale_ms, at=at), timeout)
 
     def batch(
-        self, ops: Iterable[BatchOp], *, sync: bool | None = None, timeout: float | None = None
-    ) -> list[int | bool]:
+        self,
+        ops: Iterable[BatchOp],
+        *,
+        sync: bool | None = None,
+        acks: Acks | None = None,
+        meta: bool = False,
+        timeout: float | None = None,
+    ) -> list[Any]:
         """Several puts and deletes; those of one shard take effect together or not at all.
 
         An operation is ``("put", key, value[, {"ttl": seconds, "if_version": n}])`` or ``("delete", key[,
-        {"if_version": n}])``. The result has a version for each put and a bool for each delete. Partial if some
-        shards did theirs and others did not.
+        {"if_version": n}])``. The result has a version for each put and a bool for each delete, with ``meta`` each
+        as a ``Written``. Partial if some shards did theirs and others did not.
         """
-        return self._run(self._commands.batch(ops, sync=sync), timeout)
+        return self._run(self._commands.batch(ops, sync=sync, acks=acks, meta=meta), timeout)
 
     # Ranges
 
@@ -154,6 +216,8 @@ class Client:
         limit: int | None = None,
         keys_only: Literal[False] = False,
         page_bytes: int | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
         timeout: float | None = None,
     ) -> Iterator[tuple[ReturnedKey, Value]]: ...
     @overload
@@ -167,6 +231,8 @@ class Client:
         limit: int | None = None,
         keys_only: Literal[True],
         page_bytes: int | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
         timeout: float | None = None,
     ) -> Iterator[ReturnedKey]: ...
     def scan(
@@ -179,27 +245,24 @@ class Client:
         limit: int | None = None,
         keys_only: bool = False,
         page_bytes: int | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
         timeout: float | None = None,
     ) -> Iterator[Any]:
         """Iterate over (key, value), or keys alone, in byte order from ``start`` up to but not including ``end``.
 
         ``prefix`` cuts the range down further; ``reverse`` turns the order, not the bounds; ``limit`` ends it after
         so many. Pages of up to ``page_bytes`` (256 KiB if not given, 4 MiB at most) are fetched as the iteration
-        comes to them, each by a request with its own ``timeout``; the scan as a whole is no snapshot.
+        comes to them, each by a request with its own ``timeout``; the scan as a whole is no snapshot. ``stale_ms``
+        and ``at`` hold for every page, as for ``get``.
         """
         limit = check_limit(limit)
-        first = self._commands.scan_first(
-            start, end, prefix=prefix, reverse=reverse, limit=limit, keys_only=keys_only, page_bytes=page_bytes
-        )
-        return self._rows(first, limit, keys_only, page_bytes, timeout)
+        options: dict[str, Any] = {"keys_only": keys_only, "page_bytes": page_bytes, "stale_ms": stale_ms, "at": at}
+        first = self._commands.scan_first(start, end, prefix=prefix, reverse=reverse, limit=limit, **options)
+        return self._rows(first, limit, options, timeout)
 
     def _rows(
-        self,
-        request: Request[Page],
-        limit: int | None,
-        keys_only: bool,
-        page_bytes: int | None,
-        timeout: float | None,
+        self, request: Request[Page], limit: int | None, options: dict[str, Any], timeout: float | None
     ) -> Iterator[Any]:
         while limit is None or limit > 0:
             page = self._run(request, timeout)
@@ -208,7 +271,7 @@ class Client:
                 limit -= len(page.rows)
             if page.cursor is None:
                 return
-            request = self._commands.scan_next(page.cursor, limit=limit, keys_only=keys_only, page_bytes=page_bytes)
+            request = self._commands.scan_next(page.cursor, limit=limit, **options)
 
     def count(
         self,
@@ -216,10 +279,12 @@ class Client:
         end: Key | None = None,
         *,
         prefix: Key | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
         timeout: float | None = None,
     ) -> int:
         """The number of live keys in a range, given as for ``scan``."""
-        return self._run(self._commands.count(start, end, prefix), timeout)
+        return self._run(self._commands.count(start, end, prefix, stale_ms=stale_ms, at=at), timeout)
 
     # The cluster
 
@@ -248,6 +313,14 @@ class Client:
     ) -> Any:
         """Ask one replica of a shard what ``sherd repair`` asks; see ``ask_replica`` in docs/protocol.md."""
         return self._run(self._commands.ask_replica(shard, replica, method, params), timeout)
+
+    def failover(
+        self, shard: int, to: str | None = None, *, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT
+    ) -> dict[str, Any]:
+        """Have another replica lead a shard: ``to``, or the follower in sync whose log is the longest. Nothing is lost
+        and nothing fails. The shard, its leader's name and its term after that; ``Unavailable`` if nobody can.
+        """
+        return self._run(self._commands.failover(shard, to), timeout)
 
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> Pipeline:
         """Collect many requests and send them in one go; see ``Pipeline``."""
@@ -295,10 +368,7 @@ class Client:
                 pool.failed(stream)
             raise
         finally:
-            if stream.in_order:
-                pool.give_back(stream)
-            else:
-                pool.discard(stream)
+            pool.give_back(stream)
 
     def _run_many(self, requests: Sequence[Request[Any]], timeout: float | None) -> list[Any]:
         """A result or an exception for each request."""
@@ -324,7 +394,4 @@ class Client:
             pool.failed(stream)
             raise
         finally:
-            if stream.in_order:
-                pool.give_back(stream)
-            else:
-                pool.discard(stream)
+            pool.give_back(stream)

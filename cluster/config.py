@@ -25,6 +25,9 @@ class ClusterConfig:
     """Followers of each shard: copies in processes of their own, of which one takes over when the leader dies."""
     acks: Literal["leader", "insync"] = "leader"
     """What a write waits for beside ``fsync``: nothing (``leader``), or all followers that are in sync (``insync``)."""
+    min_insync: int = 1
+    """How many replicas of a shard, its leader counted, have to be in sync for a write with ``insync``; while there
+    are fewer it is refused with UNAVAILABLE. At most the followers and one."""
     proxies: int = 1
     """Proxy processes. They share one port; the kernel spreads connections over them."""
     partition: Literal["hash", "range"] | None = field(default=None, metadata={"default": "what DIR has, else hash"})
@@ -64,6 +67,8 @@ class ClusterConfig:
             raise ConfigError(f"followers must be 0 to {FOLLOWERS_MAX}, not {self.followers}")
         if self.acks not in ("leader", "insync"):
             raise ConfigError(f"acks must be leader or insync, not {self.acks!r}")
+        if self.min_insync < 1:
+            raise ConfigError(f"min_insync must be 1 or more, not {self.min_insync}")
         if self.http != "off":
             raise ConfigError(f"the HTTP gateway is not available in this version: use --http off, not {self.http}")
         if self.split_at and self.partition == "hash":

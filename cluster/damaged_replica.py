@@ -2,14 +2,14 @@
 
 import asyncio
 
-from sherd.cluster.replicas import bury, topology_of
-from sherd.cluster.topology_store import TopologyStore
+from sherd.cluster.replicas import Replicas
+from sherd.cluster.topology_store import TopologyStore, topology_of
 from sherd.common.types import ShardId
 
 LOOK_SECONDS = 0.25
 
 
-async def do_without(store: TopologyStore, shard: ShardId, name: str, seconds_max: float) -> bool:
+async def do_without(store: TopologyStore, replicas: Replicas, shard: ShardId, name: str, seconds_max: float) -> bool:
     """The replica's process ended because its store is damaged: have another lead if it led, and wait for it no longer.
 
     True once it neither leads nor is in sync: then it has nothing that the others lack. For a successor, which may be
@@ -18,7 +18,7 @@ async def do_without(store: TopologyStore, shard: ShardId, name: str, seconds_ma
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds_max
     while True:
-        await bury(store, shard, name)
+        await replicas.bury(shard, name)
         state = (await topology_of(store)).shards[shard]
         if state.leader != name:
             return name not in state.in_sync

@@ -8,12 +8,13 @@ shard-1-replica-2/ ...  and one for each of its others
 
 import errno
 import os
+from random import SystemRandom
 from typing import Self
 
 from sherd.cluster.config import ClusterConfig
-from sherd.cluster.replicas import change
 from sherd.cluster.shape import check_shape, new_cluster_id, new_topology, resized
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
+from sherd.cluster.topology_store import change
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreCorrupt, StoreFormat, StoreLocked, StoreReadOnly
 from sherd.common.topology.state import replica_dir
@@ -72,7 +73,7 @@ class DataDir:
                 f"{self.path} holds {orphans[0]} but no {FILE_NAME}: restore that file from a backup; "
                 "a new one would look for keys in the wrong shards"
             )
-        await store.compare_and_set(0, new_topology(config, new_cluster_id()))
+        await store.compare_and_set(0, new_topology(config, new_cluster_id(SystemRandom())))
         return store
 
     def _check_kind(self) -> None:

@@ -4,8 +4,8 @@ A directory gets its shape when it is made and remembers it in its topology. Ask
 that names the command for it: starting with other boundaries would make keys unfindable.
 """
 
-import secrets
 from dataclasses import replace
+from random import Random
 
 from sherd.cluster.config import SHARDS_DEFAULT, ClusterConfig
 from sherd.common.errors import ConfigError
@@ -15,9 +15,9 @@ from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId
 
 
-def new_cluster_id() -> str:
+def new_cluster_id(random: Random) -> str:
     """A name that no other cluster has; the ring's points depend on it."""
-    return secrets.token_hex(8)
+    return random.randbytes(8).hex()
 
 
 def new_topology(config: ClusterConfig, cluster_id: str) -> Topology:
@@ -29,6 +29,7 @@ def new_topology(config: ClusterConfig, cluster_id: str) -> Topology:
     else:
         layout = ring_layout(cluster_id, dict.fromkeys(ids, 1.0))
     replicas = dict.fromkeys(replica_names(config.followers or 0), "")
+    check_min_insync(config.min_insync, len(replicas) - 1)
     return Topology(1, cluster_id, layout, {id_: ShardState(id_, replicas=replicas) for id_ in ids})
 
 
@@ -55,6 +56,7 @@ def check_shape(config: ClusterConfig, topology: Topology) -> None:
             f"{config.data} holds a cluster of {shards} shards, not {config.shards}: start it with --shards {shards} "
             f"(or without --shards); `sherd shards {verb}` is the command for {word}"
         )
+    check_min_insync(config.min_insync, _followers(config, topology))
     if config.partition is not None and config.partition != mode:
         raise ConfigError(
             f"{config.data} holds a cluster partitioned by {mode}, not {config.partition}: start it with "
@@ -66,6 +68,22 @@ def check_shape(config: ClusterConfig, topology: Topology) -> None:
             f"{config.data} holds a cluster with other boundaries: start it without --split-at; "
             "`sherd split` is the command for new ones"
         )
+
+
+def check_min_insync(min_insync: int, followers: int) -> None:
+    """ConfigError if no shard could ever have so many replicas in sync."""
+    if min_insync > followers + 1:
+        raise ConfigError(
+            f"min_insync {min_insync} needs {min_insync - 1} followers of each shard, and there are {followers}: every "
+            "write with acks insync would be refused"
+        )
+
+
+def _followers(config: ClusterConfig, topology: Topology) -> int:
+    """How many each shard will have."""
+    if config.followers is not None:
+        return config.followers
+    return min(len(state.replicas) for state in topology.shards.values()) - 1
 
 
 def _split_keys(config: ClusterConfig) -> list[bytes]:

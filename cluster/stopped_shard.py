@@ -10,10 +10,12 @@ from types import TracebackType
 from typing import Self
 
 from sherd.cluster.data_dir import DataDir
-from sherd.cluster.replicas import begin, topology_of
+from sherd.cluster.replicas import Replicas
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
+from sherd.cluster.topology_store import topology_of
 from sherd.common.disk import Disk
 from sherd.common.errors import StoreError, StoreFormat
+from sherd.common.net.network import SystemNetwork
 from sherd.common.topology.state import Topology, replica_dir
 from sherd.common.topology.token_map import TokenMap
 from sherd.common.types import ShardId, Term
@@ -72,6 +74,6 @@ async def _begin_term(store: TopologyFile, name: str) -> tuple[Term, Topology]:
             if replica != state.leader:
                 leader = replica_dir(shard, state.leader)
                 raise StoreError(f"{name} is a follower's directory: shard {shard} is led from {leader}, use that")
-            begun = await begin(store, shard, replica, state.leader_address)
+            begun = await Replicas(store, SystemNetwork()).begin(shard, replica, state.leader_address)
             return begun.term, await topology_of(store)
     raise StoreFormat(f"{name} is none of the shards in {store.path}")

@@ -16,21 +16,24 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sherd.cluster.administration import administration
 from sherd.cluster.config import ClusterConfig
+from sherd.cluster.control import Control
 from sherd.cluster.damaged_replica import do_without
 from sherd.cluster.data_dir import DataDir
 from sherd.cluster.keeper import Keeper, Refusal, RestartPolicy
+from sherd.cluster.membership import Membership
 from sherd.cluster.probe import Probe, ping
-from sherd.cluster.replicas import Membership, begin, bury, topology_of, until_taken_over
+from sherd.cluster.replicas import Replicas
 from sherd.cluster.reserved_port import ReservedPort
 from sherd.cluster.runtime_dir import RuntimeDir, remove_stale
 from sherd.cluster.topology_file import TopologyFile
-from sherd.common.clock import Clock
-from sherd.common.disk import Disk
+from sherd.cluster.topology_store import topology_of
 from sherd.common.exit_codes import ExitCode
 from sherd.common.logs import event
 from sherd.common.net.address import UNIX_PREFIX, Address, parse_address
 from sherd.common.topology.state import ShardState, Topology
+from sherd.common.world import World
 
 log = logging.getLogger(__name__)
 
@@ -56,15 +59,13 @@ class Supervisor:
         config: ClusterConfig,
         programs: Programs,
         announce: Callable[[Address, Topology], None],
-        disk: Disk,
-        clock: Clock,
+        world: World,
         probe: Probe | None = ping,
     ) -> None:
         self._config = config
         self._programs = programs
         self._announce = announce
-        self._disk = disk
-        self._clock = clock
+        self._world = world
         self._probe = probe
         self._stop = asyncio.Event()
         self._keepers: dict[Keeper, Task] = {}
@@ -75,7 +76,7 @@ class Supervisor:
 
         StoreError or ConfigError if the directory cannot be used, AddressTaken if the port cannot.
         """
-        with DataDir(self._disk, self._config.data) as data, contextlib.ExitStack() as held:
+        with DataDir(self._world.disk, self._config.data) as data, contextlib.ExitStack() as held:
             store = await data.open_topology(self._config)
             remove_stale(
                 address for state in (await topology_of(store)).shards.values() for address in state.replicas.values()
@@ -97,19 +98,24 @@ class Supervisor:
     async def _serve(
         self, tasks: asyncio.TaskGroup, data: DataDir, store: TopologyFile, port: ReservedPort, sockets: RuntimeDir
     ) -> None:
+        replicas = Replicas(store, self._world.network)
+        control = Control(administration(store, self._world.network, replicas.promote), tasks)
+        address = await control.start(self._world.network, parse_address(sockets.socket_address("coordinator")))
         topology = await topology_of(store)
+        await store.compare_and_set(topology.version, topology.with_coordinator(str(address)))
         shards = [
-            self._replica_keeper(data, store, sockets, state, name)
+            self._replica_keeper(data, store, replicas, sockets, state, name)
             for _, state in sorted(topology.shards.items())
             for name in sorted(state.replicas)
         ]
         proxies = [self._proxy_keeper(store, port, number) for number in range(1, self._config.proxies + 1)]
         if await self._start(tasks, shards) and await self._start(tasks, proxies):
             self._announce(port.address, await topology_of(store))
-            membership = tasks.create_task(Membership(store).run())
+            membership = tasks.create_task(Membership(store, self._world.network).run())
             await self._watch(shards, proxies)
             membership.cancel()
         event(log, logging.INFO, "stopping")
+        control.stop()
         await self._stop_all(proxies)
         await self._stop_all(shards)
         event(log, logging.INFO, "stopped")
@@ -168,34 +174,40 @@ class Supervisor:
             await asyncio.wait(tasks)
 
     def _replica_keeper(
-        self, data: DataDir, store: TopologyFile, sockets: RuntimeDir, state: ShardState, name: str
+        self,
+        data: DataDir,
+        store: TopologyFile,
+        replicas: Replicas,
+        sockets: RuntimeDir,
+        state: ShardState,
+        name: str,
     ) -> Keeper:
         shard = state.id
         label = f"shard-{shard}" if len(state.replicas) == 1 else f"shard-{shard}-{name}"
         address = sockets.socket_address(label)
 
         async def prepare() -> list[str]:
-            await until_taken_over(store, shard, name)
-            await begin(store, shard, name, address)
+            await replicas.until_taken_over(shard, name)
+            await replicas.begin(shard, name, address)
             # The one who bound it is gone, and can't have cleaned up if it was killed.
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(address.removeprefix(UNIX_PREFIX))
             flags = {
                 "id": shard, "replica": name, "data": data.replica_path(shard, name), "listen": address,
-                "topology": store.path, "acks": self._config.acks,
+                "topology": store.path, "acks": self._config.acks, "min-insync": self._config.min_insync,
             }  # fmt: skip
             return [*self._programs.shard, *(f"--{flag}={value}" for flag, value in flags.items())]
 
         async def buried(code: int) -> bool:
             try:
                 if code == ExitCode.CORRUPT:
-                    return await do_without(store, shard, name, self._config.ready_seconds_max)
-                await bury(store, shard, name)
+                    return await do_without(store, replicas, shard, name, self._config.ready_seconds_max)
+                await replicas.bury(shard, name)
             except OSError as error:  # then it leads again once it is restarted, as it does where there is no follower
                 event(log, logging.ERROR, "no failover: the topology cannot be written", name=label, error=error)
             return False
 
-        return Keeper(label, prepare, self._programs.environ, self._policy(), self._clock, self._probe, buried)
+        return Keeper(label, prepare, self._programs.environ, self._policy(), self._world.clock, self._probe, buried)
 
     def _proxy_keeper(self, store: TopologyFile, port: ReservedPort, number: int) -> Keeper:
         name = f"proxy-{number}"
@@ -204,7 +216,7 @@ class Supervisor:
             flags = {"name": name, "listen": port.address, "topology": store.path}
             return [*self._programs.proxy, *(f"--{flag}={value}" for flag, value in flags.items())]
 
-        return Keeper(name, prepare, self._programs.environ, self._policy(), self._clock)
+        return Keeper(name, prepare, self._programs.environ, self._policy(), self._world.clock)
 
     def _policy(self) -> RestartPolicy:
         config = self._config

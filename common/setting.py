@@ -6,6 +6,8 @@ The string under a field is its help. The unit follows from its name: ``memtable
     durability  True: the setting decides what a crash may lose
     default     words for a default that the class can't tell
     plumbing    True: passed between processes; neither in files nor in the environment nor in the reference
+
+A class whose fields say too little without their section's name puts one before its flags: ``FLAG_PREFIX = "etcd-"``.
 """
 
 import ast
@@ -41,10 +43,7 @@ class Setting:
     unit: Unit
     durability: bool
     plumbing: bool
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.name.replace("_", "-")
+    flag: str
 
     @property
     def variable(self) -> str:
@@ -115,13 +114,13 @@ def settings_of(section: str, config: type) -> tuple[Setting, ...]:
     hints = typing.get_type_hints(config)
     docs = _field_docs(config)
     return tuple(
-        _setting_of(section, field, hints[field.name], docs.get(field.name, ""))
+        _setting_of(section, field, hints[field.name], docs.get(field.name, ""), getattr(config, "FLAG_PREFIX", ""))
         for field in dataclasses.fields(config)
         if not dataclasses.is_dataclass(hints[field.name])
     )
 
 
-def _setting_of(section: str, field: dataclasses.Field[Any], hint: object, doc: str) -> Setting:
+def _setting_of(section: str, field: dataclasses.Field[Any], hint: object, doc: str, flag_prefix: str) -> Setting:
     kind, choices = _kind_of(hint)
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
@@ -139,6 +138,7 @@ def _setting_of(section: str, field: dataclasses.Field[Any], hint: object, doc: 
         _unit_of(field.name) if kind in (int, float) else "",
         field.metadata.get("durability", False),
         field.metadata.get("plumbing", False),
+        f"--{flag_prefix}{field.name.replace('_', '-')}",
     )
 
 

@@ -26,3 +26,19 @@ class Versioned(NamedTuple):
     """Log position of the write; grows with every write of the key."""
     seconds_left: float | None
     """Until the entry expires; None if it does not."""
+
+
+class At(NamedTuple):
+    """A place in a shard's log: a read that is given it (``at``) shows that write, wherever it is answered."""
+
+    shard: int
+    term: int
+    lsn: int
+
+
+class Written(NamedTuple):
+    """What a write with ``meta`` gives in place of its bare result."""
+
+    result: Any
+    """A put's version; whether a delete's key was there, or its old value."""
+    at: At

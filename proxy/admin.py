@@ -25,7 +25,7 @@ from sherd.proxy.session import Session
 from sherd.proxy.status import cluster_status
 
 COMPILED = type(Session.feed).__name__ != "function"
-FEATURES = ("meta", "if_version", "ttl", "sync", "cursor", "error_text")
+FEATURES = ("meta", "if_version", "ttl", "sync", "acks", "stale_ms", "at", "cursor", "error_text")
 _ERROR_FORMS = {b"array": False, b"string": True}
 
 

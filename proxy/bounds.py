@@ -12,6 +12,8 @@ class Bounds:
 
     request_timeout_s: float = 5.0
     """How long a shard may take for one request before the client gets TIMEOUT; ``deadline_ms`` overrides it."""
+    follower_timeout_s: float = 0.5
+    """How long a follower may take for a read that it may answer before the leader is asked."""
     failover_hold_s: float = 2.0
     """How long unsent requests and reads wait for a shard that has no leader before they get UNAVAILABLE."""
     held_bytes_max: int = 64 * MIB

@@ -15,16 +15,20 @@ import msgpack
 from sherd.common.errors import SherdError, from_wire
 from sherd.common.limits import Limits
 from sherd.common.logs import event
-from sherd.common.net.address import Address, parse_address
+from sherd.common.net.address import parse_address
 from sherd.common.net.keepalive import keep_transport_alive
 from sherd.common.types import ShardId
 from sherd.common.wire.encode import request
 from sherd.common.wire.scanner import FramingError, Scanner
+from sherd.common.world import World
 from sherd.proxy.introduction import Introduction
 from sherd.proxy.link import Link, LinkBroken
 from sherd.proxy.routes import Routes
 
 logger = logging.getLogger("sherd.proxy.connector")
+
+LEAVE_S_MAX = 0.25
+"""How long a leader that leads no more may take to answer what it was sent."""
 
 
 class LinkProtocol(asyncio.Protocol):
@@ -106,16 +110,17 @@ class Connector:
         routes: Routes,
         limits: Limits,
         introduction: Introduction,
-        monotonic: Callable[[], float],
+        world: World,
     ) -> None:
         self.link = link
         self._routes = routes
         self._limits = limits
         self._introduction = introduction
-        self._monotonic = monotonic
+        self._world = world
         self._protocol: LinkProtocol | None = None
         self._address = ""
         self._moved = asyncio.Event()
+        self._leave_by = 0.0
 
     def check(self, now: float) -> None:
         """To be called regularly: end what is overdue, drop a silent connection, notice that the leader has moved."""
@@ -123,8 +128,21 @@ class Connector:
             event(logger, logging.WARNING, "link silent", shard=self.link.shard, purpose=self.link.purpose)
             self.drop()
         if self._leader() != self._address:
-            self._moved.set()
-            self.drop()
+            self._leave(now)
+
+    def _leave(self, now: float) -> None:
+        """The leader has moved: go there once what was sent has been answered, or too long was waited for that.
+
+        A leader that hands over refuses what still comes in; only what is neither answered nor refused is unknown.
+        """
+        link = self.link
+        if self._leave_by == 0.0:
+            self._leave_by = now + LEAVE_S_MAX
+        if link.up and link.live > 0 and link.purpose == "point" and now < self._leave_by:
+            link.barred, link.retry_at = True, self._leave_by
+            return
+        self._moved.set()
+        self.drop()
 
     def drop(self) -> None:
         """Drop the present connection, if there is one; it is opened anew."""
@@ -138,6 +156,7 @@ class Connector:
         while True:
             self._moved.clear()
             self._address = self._leader()
+            self._leave_by = 0.0
             if self._address and await self._connect_once(self._address):
                 pause = longest / 16
             self._routes.refresh_wanted = True
@@ -158,6 +177,7 @@ class Connector:
         self._protocol = protocol
         try:
             protocol.open()
+            link.retry_at = 0.0
             event(logger, logging.INFO, "link open", shard=link.shard, purpose=link.purpose, address=text)
             await protocol.closed
         finally:
@@ -167,7 +187,7 @@ class Connector:
         return True
 
     async def _greet(self, text: str) -> LinkProtocol:
-        protocol = await connect(parse_address(text), lambda: LinkProtocol(self.link, self._limits, self._monotonic))
+        protocol = await self._world.network.connect(self._protocol_of_link, parse_address(text))
         try:
             protocol.greet(self._introduction.hello(self._routes, self.link.purpose))
             answer = await protocol.greeted
@@ -178,16 +198,12 @@ class Connector:
             raise
         return protocol
 
+    def _protocol_of_link(self) -> LinkProtocol:
+        return LinkProtocol(self.link, self._limits, self._world.clock.monotonic)
+
     def _leader(self) -> str:
         state = self._routes.topology.shards.get(ShardId(self.link.shard))
-        return "" if state is None else state.leader_address
-
-
-async def connect(address: Address, factory: Callable[[], LinkProtocol]) -> LinkProtocol:
-    """A connection to ``address``. OSError if there is none to be had."""
-    loop = asyncio.get_running_loop()
-    if address.is_unix:
-        _, protocol = await loop.create_unix_connection(factory, address.path)
-    else:
-        _, protocol = await loop.create_connection(factory, address.host, address.port)
-    return protocol
+        if state is None:
+            return ""
+        replica = self.link.replica
+        return state.replicas.get(replica, "") if replica else state.leader_address

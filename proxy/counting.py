@@ -12,6 +12,7 @@ import msgpack
 from sherd.common.errors import NotLeader, Unavailable, WireError, WrongShard
 from sherd.common.wire.encode import uint
 from sherd.proxy.asking import Ask
+from sherd.proxy.follower_read import ask_reader
 from sherd.proxy.routes import Retry, Routes
 from sherd.proxy.scan_request import ScanRequest
 from sherd.proxy.session import Session
@@ -70,7 +71,9 @@ class Count(Retry):
             if not self._ended:
                 self._take(shard, end, result, error)
 
-        self._routes.ask(shard, Ask(_COUNT_SLICE, msgpack.packb([start, end]), deadline, take))
+        request = self._request
+        params = msgpack.packb([start, end, request.staleness] if request.staleness else [start, end])
+        ask_reader(self._routes, shard, Ask(_COUNT_SLICE, params, deadline, take), request.stale_ms, request.at)
 
     def _take(self, shard: int, end: bytes | None, result: bytes, error: WireError | None) -> None:
         resume: bytes | None = None

@@ -23,6 +23,7 @@ if cython.compiled:
     from cython.cimports.sherd.common.wire.requests import BatchOperation, RequestReader
     from cython.cimports.sherd.common.wire.scanner import Scanner
     from cython.cimports.sherd.proxy.buffer import Buffer
+    from cython.cimports.sherd.proxy.follower_read import submit_read
     from cython.cimports.sherd.proxy.pending import Pending, begin_forward
     from cython.cimports.sherd.proxy.routes import Routes
     from cython.cimports.sherd.proxy.session import Session
@@ -32,6 +33,7 @@ else:
     from sherd.common.wire.requests import BatchOperation, RequestReader
     from sherd.common.wire.scanner import Scanner
     from sherd.proxy.buffer import Buffer
+    from sherd.proxy.follower_read import submit_read
     from sherd.proxy.pending import Pending, begin_forward
     from sherd.proxy.routes import Routes
     from sherd.proxy.session import Session
@@ -280,10 +282,18 @@ def begin_gather(
         forward = begin_forward(session, scanner, key, deadline, batch)
         forward.keys = part.keys
         gather._parts = []  # no cycle is left to the garbage collector
-        routes.link_of(key).submit(forward, routes.now)
+        _submit(routes, forward, reader, batch)
         return
     session.begin(gather.size)
     gather._waiting = len(parts)
     for part in parts.values():
         part.seal()
-        routes.link_of(part.key).submit(part, routes.now)
+        _submit(routes, part, reader, batch)
+
+
+@cython.cfunc
+def _submit(routes: Routes, pending: Pending, reader: RequestReader, batch: cython.bint) -> None:
+    if not batch and (reader.stale_ms > 0 or reader.at_shard > 0 or routes.stale_ms > 0):
+        submit_read(routes, pending, reader)
+    else:
+        routes.link_of(pending.key).submit(pending, routes.now)

@@ -17,6 +17,7 @@ import msgpack
 from sherd.common.clock import Clock
 from sherd.common.errors import WireError
 from sherd.proxy.asking import Ask
+from sherd.proxy.follower_links import READ, READ_SCAN
 from sherd.proxy.routes import Routes
 
 CHANGED_S = 0.5
@@ -41,7 +42,10 @@ class Introduction:
     def hello(self, routes: Routes, purpose: str) -> dict[str, object]:
         """The greeting of a link. ``told_ms`` is when it was said, on this process's monotonic clock."""
         about = {**self.entry(), "told_ms": int(self._clock.monotonic() * 1000)}
-        return {"link": self._name, "layout": routes.topology.layout.counter, "purpose": purpose, "proxy": about}
+        hello = {"link": self._name, "layout": routes.topology.layout.counter, "purpose": purpose, "proxy": about}
+        if routes.stale_ms and purpose in (READ, READ_SCAN):
+            hello["stale_ms"] = routes.stale_ms
+        return hello
 
     def repeat(self, routes: Routes, now: float) -> None:
         """To be called regularly: greet again where it is due."""

@@ -13,6 +13,7 @@ cdef class Probe(Pending):
 cdef class Link(Outlet):
     cdef readonly long shard
     cdef readonly object purpose
+    cdef readonly object replica
     cdef public bint up, barred
     cdef bint _ordered
     cdef readonly Py_ssize_t live, held_bytes, refusals

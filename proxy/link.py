@@ -65,12 +65,15 @@ class Probe(Pending):
 
 @cython.cclass
 class Link(Outlet):
-    """The requests of this proxy to one shard. ``shard`` is its id, ``purpose`` "point" or "scan"."""
+    """The requests of this proxy to one shard. ``shard`` is its id, ``purpose`` "point" or "scan" or what it is called
+    where the link is not to the leader but to ``replica``. ``retry_at`` is when it may be used again.
+    """
 
-    def __init__(self, turn: Turn, shard: int, purpose: str, bounds: Bounds) -> None:
+    def __init__(self, turn: Turn, shard: int, purpose: str, bounds: Bounds, replica: str = "") -> None:
         Outlet.__init__(self, turn)
         self.shard = shard
         self.purpose = purpose
+        self.replica = replica
         self._ordered = purpose == "point"
         self.up = self.barred = False
         self.live = 0

@@ -5,7 +5,6 @@ Several proxies of one host listen on one port with SO_REUSEPORT, and the kernel
 
 import asyncio
 import logging
-from collections.abc import Callable
 from typing import cast
 
 from sherd.common.errors import BadRequest, Overloaded
@@ -13,7 +12,8 @@ from sherd.common.limits import Limits
 from sherd.common.logs import event
 from sherd.common.net.address import Address
 from sherd.common.net.keepalive import keep_transport_alive
-from sherd.common.net.listening import bind
+from sherd.common.net.network import Server
+from sherd.common.world import World
 from sherd.proxy.bounds import Bounds
 from sherd.proxy.outlet import Turn
 from sherd.proxy.session import Budget, Dispatcher, Session
@@ -51,28 +51,21 @@ class ClientProtocol(asyncio.Protocol):
 class Listener:
     """Accepts clients and keeps their sessions."""
 
-    def __init__(
-        self, turn: Turn, dispatcher: Dispatcher, limits: Limits, bounds: Bounds, monotonic: Callable[[], float]
-    ) -> None:
+    def __init__(self, turn: Turn, dispatcher: Dispatcher, limits: Limits, bounds: Bounds, world: World) -> None:
         self._turn = turn
         self._dispatcher = dispatcher
         self._limits = limits
         self._bounds = bounds
-        self._monotonic = monotonic
+        self._network = world.network
         self._budget = Budget(bounds.total_bytes_max)
-        self._server: asyncio.Server | None = None
+        self._server: Server | None = None
         self.sessions: set[Session] = set()
         self.refused = 0
         self._next_check = 0.0
 
     async def start(self, address: Address) -> Address:
         """Listen at ``address``; returns it with the port that was given. OSError if that is not possible."""
-        loop = asyncio.get_running_loop()
-        sock, bound = bind(address, shared=not address.is_unix)
-        if address.is_unix:
-            self._server = await loop.create_unix_server(self._protocol, sock=sock)
-        else:
-            self._server = await loop.create_server(self._protocol, sock=sock)
+        self._server, bound = await self._network.listen(self._protocol, address, shared=True)
         return bound
 
     def _protocol(self) -> ClientProtocol:

@@ -9,7 +9,7 @@ import msgpack
 
 from sherd.common.errors import BadRequest, TooLarge
 from sherd.common.limits import KEY_BYTES_MAX, KIB
-from sherd.common.wire.requests import DEADLINE_MS_MAX
+from sherd.common.wire.requests import DEADLINE_MS_MAX, check_at, check_stale_ms
 
 PARAMS_BYTES_MAX = 64 * KIB
 BOUND_BYTES_MAX = KEY_BYTES_MAX + 1
@@ -89,6 +89,16 @@ def read_deadline(name: str, value: object) -> int:
     if read_positive(name, value) > DEADLINE_MS_MAX:
         raise BadRequest(f"{name} must be an integer from 1 to {DEADLINE_MS_MAX}")
     return read_positive(name, value)
+
+
+def read_stale_ms(name: str, value: object) -> int:
+    """Milliseconds."""
+    return check_stale_ms(value)
+
+
+def read_at(name: str, value: object) -> tuple[int, int, int]:
+    """Shard, term and LSN."""
+    return check_at(value)
 
 
 class _Pairs(list[tuple[object, object]]):

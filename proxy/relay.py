@@ -1,58 +1,37 @@
 """``ask_replica``: a question to one replica of a shard, be it the leader or a follower, for tools that compare and
 mend them. Clients know only proxies; these know from the topology where every replica is.
 
-``[shard, replica, method, [params ...]]``; the result is the replica's. Each question has a connection of its own, for
-it is asked now and then, and links lead to leaders only.
+``[shard, replica, method, [params ...]]``; the result is the replica's.
 """
 
-import asyncio
-import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import msgpack
-
-from sherd.common.errors import BadRequest, Internal, Overloaded, Timeout, Unavailable, WireError
-from sherd.common.net.stream import ask_once
+from sherd.common.errors import BadRequest, Unavailable
 from sherd.common.types import ShardId
+from sherd.proxy.forwarding import Forwarding, Question
 from sherd.proxy.params import decode_params
 from sherd.proxy.routes import Routes
 from sherd.proxy.session import Session
 
-logger = logging.getLogger("sherd.proxy.relay")
-
 METHODS = frozenset({"compare", "digest", "compare_end", "rebuild", "followers", "position"})
-QUESTIONS_MAX = 64
 
 
 class Relay:
-    """Asks replicas. Its tasks belong to ``group``."""
+    """Has replicas asked ``METHODS``."""
 
-    def __init__(self, routes: Routes, group: asyncio.TaskGroup) -> None:
+    def __init__(self, routes: Routes, forwarding: Forwarding) -> None:
         self._routes = routes
-        self._group = group
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._forwarding = forwarding
 
-    def call(self, session: Session, msgid: bytes, params: bytes) -> None:
-        """Begin one question; its answer goes to ``session``."""
-        address, method, arguments = self._read(params)
-        if len(self._tasks) >= QUESTIONS_MAX:
-            raise Overloaded(f"{QUESTIONS_MAX} questions to replicas are under way")
-        session.begin(len(params))
-        self._spawn(self._answer(session, msgid, len(params), address, method, arguments))
+    @property
+    def calls(self) -> Mapping[bytes, Callable[[Session, bytes, bytes], None]]:
+        """What carries out the method."""
+        return {b"ask_replica": self._call}
 
-    def close(self) -> None:
-        """Give up what is under way."""
-        for task in self._tasks:
-            task.cancel()
+    def _call(self, session: Session, msgid: bytes, params: bytes) -> None:
+        self._forwarding.begin(session, msgid, len(params), self._read(params))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._group.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    def _read(self, params: bytes) -> tuple[str, str, list[object]]:
-        """(the replica's address, method, params)."""
+    def _read(self, params: bytes) -> Question:
         match decode_params(params, 4, 4):
             case [int(shard), bytes(name), bytes(method), list(arguments)]:
                 pass
@@ -64,24 +43,9 @@ class Relay:
         replica = name.decode(errors="replace")
         if state is None or replica not in state.replicas:
             raise BadRequest(f"there is no replica {replica[:64]!r} of a shard {shard}")
-        if not state.replicas[replica]:
-            raise Unavailable(f"replica {replica} of shard {shard} is not up")
-        return state.replicas[replica], method.decode(), arguments
-
-    async def _answer(
-        self, session: Session, msgid: bytes, size: int, address: str, method: str, arguments: list[object]
-    ) -> None:
+        address = state.replicas[replica]
+        whom = f"replica {replica} of shard {shard}"
+        if not address:
+            raise Unavailable(f"{whom} is not up")
         seconds_max = self._routes.bounds.request_timeout_s
-        try:
-            session.reply(msgid, msgpack.packb(await ask_once(address, method, arguments, seconds_max)))
-        except WireError as error:
-            session.fail(msgid, error)
-        except TimeoutError:
-            session.fail(msgid, Timeout(f"the replica at {address} did not answer within {seconds_max:g} s"))
-        except OSError as error:
-            session.fail(msgid, Unavailable(f"the replica at {address} can't be asked: {error}"))
-        except Exception as error:
-            logger.exception("question to a replica failed")
-            session.fail(msgid, Internal(f"{type(error).__name__}: {error}"))
-        finally:
-            session.finish(size)
+        return Question(f"{whom} at {address}", address, method.decode(), arguments, seconds_max)

@@ -12,6 +12,7 @@ cdef class Router(Dispatcher):
     cdef double _timeout_s
     cdef readonly Py_ssize_t requests
     cdef public bint stopping
+    cdef bint _read_only
 
     cdef look_at_clock(self)
     cdef dispatch(self, Session session, Scanner scanner)

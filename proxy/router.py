@@ -12,13 +12,14 @@ from collections.abc import Callable
 
 import cython
 
-from sherd.common.errors import Internal, Overloaded, UnknownMethod, WireError
+from sherd.common.errors import Forbidden, Internal, Overloaded, UnknownMethod, WireError
 from sherd.common.limits import Limits
 
 if cython.compiled:
     from cython.cimports.sherd.common.wire.primitives import piece
     from cython.cimports.sherd.common.wire.requests import RequestReader
     from cython.cimports.sherd.common.wire.scanner import Scanner
+    from cython.cimports.sherd.proxy.follower_read import submit_read
     from cython.cimports.sherd.proxy.gather import begin_gather
     from cython.cimports.sherd.proxy.pending import begin_forward
     from cython.cimports.sherd.proxy.routes import Routes
@@ -27,6 +28,7 @@ else:
     from sherd.common.wire.primitives import piece
     from sherd.common.wire.requests import RequestReader
     from sherd.common.wire.scanner import Scanner
+    from sherd.proxy.follower_read import submit_read
     from sherd.proxy.gather import begin_gather
     from sherd.proxy.pending import begin_forward
     from sherd.proxy.routes import Routes
@@ -47,10 +49,18 @@ _POINT_METHODS = {b"get": 1, b"put": 2, b"delete": 3, b"mget": 4, b"batch": 5}
 
 @cython.cclass
 class Router(Dispatcher):
-    """Dispatches the requests of all sessions. ``calls`` are the methods other than get, put, delete, mget, batch."""
+    """Dispatches the requests of all sessions. ``calls`` are the methods other than get, put, delete, mget, batch.
+
+    ``read_only``: those that write are refused.
+    """
 
     def __init__(
-        self, routes: Routes, limits: Limits, monotonic: Callable[[], float], calls: dict[bytes, Call]
+        self,
+        routes: Routes,
+        limits: Limits,
+        monotonic: Callable[[], float],
+        calls: dict[bytes, Call],
+        read_only: bool = False,
     ) -> None:
         self._routes = routes
         self._reader = RequestReader(limits)
@@ -60,6 +70,7 @@ class Router(Dispatcher):
         self._timeout_s = routes.bounds.request_timeout_s
         self.requests = 0
         self.stopping = False
+        self._read_only = read_only
 
     @cython.cfunc
     def look_at_clock(self) -> None:
@@ -78,6 +89,8 @@ class Router(Dispatcher):
                 raise Overloaded("this proxy is shutting down; use another")
             if session.budget.bytes > session.budget.bytes_max:
                 raise Overloaded("the proxy's memory for requests is used up")
+            if self._read_only and method in (_PUT, _DELETE, _BATCH):
+                raise Forbidden("this proxy is read only; write to another")
             if method == 0:
                 self._call(session, scanner, name)
             elif method in (_MGET, _BATCH):
@@ -104,7 +117,10 @@ class Router(Dispatcher):
         routes: Routes = self._routes
         deadline: cython.double = self._timeout_s if reader.deadline_ms == 0 else reader.deadline_ms / 1000.0
         pending = begin_forward(session, scanner, reader.key, routes.now + deadline, method != _GET)
-        routes.link_of(reader.key).submit(pending, routes.now)
+        if method == _GET and (reader.stale_ms > 0 or reader.at_shard > 0 or routes.stale_ms > 0):
+            submit_read(routes, pending, reader)
+        else:
+            routes.link_of(reader.key).submit(pending, routes.now)
 
     @cython.cfunc
     def _call(self, session: Session, scanner: Scanner, name: bytes) -> None:

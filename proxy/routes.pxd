@@ -1,5 +1,4 @@
 from sherd.common.topology.token_map cimport TokenMap
-from sherd.proxy.asking cimport Ask
 from sherd.proxy.link cimport Link
 from sherd.proxy.outlet cimport Turn
 from sherd.proxy.pending cimport Pending
@@ -16,11 +15,13 @@ cdef class Routes:
     cdef readonly object topology
     cdef readonly TokenMap map
     cdef public bint refresh_wanted
+    cdef readonly long stale_ms
+    cdef readonly object followers
     cdef Turn _turn
     cdef object _coming
     cdef list _retries, _points, _scans
 
     cdef Link link_of(self, bytes key)
-    cpdef ask(self, long shard, Ask question)
+    cpdef ask(self, long shard, Pending question)
     cpdef later(self, Retry retry)
     cpdef place(self, Pending pending)

@@ -6,6 +6,8 @@ is barred - it holds what is new - until all that was sent before is answered; t
 what was held goes where it now belongs, in its order. A shard's refusal bars its link in the same way, and as long as
 no new layout explains it, it is retried every ``REFUSED_PAUSE_S``; a request's hold time bounds both.
 
+``followers`` are links of another kind, for reads that need not be the leader's: nothing is barred on them.
+
 Invariants: ``map`` is that of ``topology.layout``; each of its owners has a point and a scan link.
 """
 
@@ -14,16 +16,15 @@ import cython
 from sherd.common.errors import Unavailable
 from sherd.common.topology.state import Topology
 from sherd.proxy.bounds import Bounds
+from sherd.proxy.follower_links import FollowerLinks
 
 if cython.compiled:
     from cython.cimports.sherd.common.topology.token_map import TokenMap
-    from cython.cimports.sherd.proxy.asking import Ask
     from cython.cimports.sherd.proxy.link import Link
     from cython.cimports.sherd.proxy.outlet import Turn
     from cython.cimports.sherd.proxy.pending import Pending
 else:
     from sherd.common.topology.token_map import TokenMap
-    from sherd.proxy.asking import Ask
     from sherd.proxy.link import Link
     from sherd.proxy.outlet import Turn
     from sherd.proxy.pending import Pending
@@ -40,15 +41,20 @@ class Retry:
 
 @cython.cclass
 class Routes:
-    """The links of this proxy and which of them a key belongs to. ``now`` is monotonic seconds, kept by the caller."""
+    """The links of this proxy and which of them a key belongs to. ``now`` is monotonic seconds, kept by the caller.
 
-    def __init__(self, turn: Turn, topology: Topology, bounds: Bounds, reply_bytes_max: int) -> None:
+    ``stale_ms``: how old a follower's answer may be to reads that do not say it themselves; 0: those are the leader's.
+    """
+
+    def __init__(self, turn: Turn, topology: Topology, bounds: Bounds, reply_bytes_max: int, stale_ms: int = 0) -> None:
         self.now = 0.0
         self.bounds = bounds
         self.reply_bytes_max = reply_bytes_max
         self.topology = topology
         self.map = TokenMap(topology.layout)
         self.refresh_wanted = False
+        self.stale_ms = stale_ms
+        self.followers = FollowerLinks(turn, bounds)
         self._turn = turn
         self._coming: Topology | None = None
         self._retries: list[Retry] = []
@@ -58,8 +64,8 @@ class Routes:
 
     @property
     def links(self) -> list[Link]:
-        """Every link, of both purposes."""
-        return [link for link in self._points + self._scans if link is not None]
+        """Every link, of all purposes."""
+        return [link for link in self._points + self._scans + self.followers.links if link is not None]
 
     @property
     def busy(self) -> bool:
@@ -73,7 +79,7 @@ class Routes:
         return link
 
     @cython.ccall
-    def ask(self, shard: cython.long, question: Ask) -> None:
+    def ask(self, shard: cython.long, question: Pending) -> None:
         """Put a question to a shard on its scan link. It ends with Unavailable if there is no such shard any more."""
         if shard >= len(self._scans) or self._scans[shard] is None:
             question.refuse(Unavailable(f"there is no shard {shard}"))
@@ -103,6 +109,8 @@ class Routes:
     def step(self, now: float) -> None:
         """Go on with what waits. To be called after ``adopt`` and regularly."""
         self.now = now
+        if self.stale_ms > 0:
+            self.followers.make_all(self.topology)
         points = [link for link in self._points if link is not None]
         if self._coming is not None:
             if not any(link.live for link in points):

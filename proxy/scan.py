@@ -20,6 +20,7 @@ from sherd.common.errors import Internal, NotLeader, Unavailable, WireError, Wro
 from sherd.common.wire.encode import NIL, array_header, bin_header
 from sherd.proxy.asking import Ask
 from sherd.proxy.cursor import Cursor
+from sherd.proxy.follower_read import ask_reader
 from sherd.proxy.merge import Merge, Run
 from sherd.proxy.routes import Retry, Routes
 from sherd.proxy.scan_request import LIMIT_MAX, ScanRequest
@@ -119,7 +120,7 @@ class Scan(Retry):
     def _ask(self, run: Run) -> None:
         limit, max_bytes = self._share()
         request = self._request
-        options: dict[str, object] = {"limit": limit, "max_bytes": max_bytes}
+        options: dict[str, object] = {"limit": limit, "max_bytes": max_bytes, **request.staleness}
         for name, wanted in (
             ("reverse", request.reverse),
             ("keys_only", request.keys_only),
@@ -136,7 +137,7 @@ class Scan(Retry):
         def take(result: bytes, error: WireError | None) -> None:
             self._take(run, layout, result, error)
 
-        self._routes.ask(run.shard, Ask(_FETCH, params, deadline, take))
+        ask_reader(self._routes, run.shard, Ask(_FETCH, params, deadline, take), request.stale_ms, request.at)
 
     def _share(self) -> tuple[int, int]:
         """Rows and bytes to ask one shard for: what is missing, or in hash mode its likely share of that."""

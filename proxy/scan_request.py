@@ -8,12 +8,14 @@ from sherd.common.limits import PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
 from sherd.proxy.cursor import decode_cursor
 from sherd.proxy.params import (
     decode_params,
+    read_at,
     read_bound,
     read_bytes,
     read_deadline,
     read_flag,
     read_options,
     read_positive,
+    read_stale_ms,
 )
 
 LIMIT_MAX = 2**31 - 1
@@ -26,12 +28,16 @@ _SCAN_OPTIONS = {
     b"meta": read_flag,
     b"cursor": read_bytes,
     b"deadline_ms": read_deadline,
+    b"stale_ms": read_stale_ms,
+    b"at": read_at,
 }
+_COUNT_OPTIONS = {b"deadline_ms": read_deadline, b"stale_ms": read_stale_ms, b"at": read_at}
 
 
 @dataclass(frozen=True, slots=True)
 class ScanRequest:
-    """One page of ``[start, end)``, None being no bound. ``deadline_ms`` is 0 when absent.
+    """One page of ``[start, end)``, None being no bound. ``deadline_ms`` and ``stale_ms`` are 0 when
+    absent, ``at`` is None.
 
     ``limit`` and ``max_bytes`` over what there can be are lowered to it: LIMIT_MAX rows, PAGE_BYTES_MAX bytes.
     """
@@ -44,6 +50,18 @@ class ScanRequest:
     limit: int
     max_bytes: int
     deadline_ms: int
+    stale_ms: int = 0
+    at: tuple[int, int, int] | None = None
+
+    @property
+    def staleness(self) -> dict[str, object]:
+        """The options that tell a shard what a follower may answer."""
+        options: dict[str, object] = {}
+        if self.stale_ms:
+            options["stale_ms"] = self.stale_ms
+        if self.at is not None:
+            options["at"] = self.at
+        return options
 
     @property
     def is_empty(self) -> bool:
@@ -78,16 +96,27 @@ def read_scan(params: bytes) -> ScanRequest:
         min(cast("int", options.get("limit", LIMIT_MAX)), LIMIT_MAX),
         min(cast("int", options.get("max_bytes", PAGE_BYTES_DEFAULT)), PAGE_BYTES_MAX),
         cast("int", options.get("deadline_ms", 0)),
+        cast("int", options.get("stale_ms", 0)),
+        cast("tuple[int, int, int] | None", options.get("at")),
     )
 
 
 def read_count(params: bytes) -> ScanRequest:
-    """``[start, end]`` or ``[start, end, options]``; the only option is ``deadline_ms``."""
+    """``[start, end]`` or ``[start, end, options]``; the options are ``deadline_ms``, ``stale_ms`` and ``at``."""
     found = decode_params(params, 2, 3)
     start, end = read_bound("start", found[0]), read_bound("end", found[1])
-    options = read_options(found[2] if len(found) > 2 else None, {b"deadline_ms": read_deadline})
+    options = read_options(found[2] if len(found) > 2 else None, _COUNT_OPTIONS)
     return ScanRequest(
-        start, end, False, True, False, LIMIT_MAX, PAGE_BYTES_MAX, cast("int", options.get("deadline_ms", 0))
+        start,
+        end,
+        False,
+        True,
+        False,
+        LIMIT_MAX,
+        PAGE_BYTES_MAX,
+        cast("int", options.get("deadline_ms", 0)),
+        cast("int", options.get("stale_ms", 0)),
+        cast("tuple[int, int, int] | None", options.get("at")),
     )
 
 

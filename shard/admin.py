@@ -13,6 +13,7 @@ import msgpack
 from sherd.common.errors import BadRequest, NotLeader, TooLarge, Unavailable, UnknownMethod
 from sherd.common.limits import KIB, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
 from sherd.common.wire.encode import FALSE, NIL, TRUE, array_header, bin_header, uint
+from sherd.common.wire.requests import check_at, check_stale_ms
 from sherd.shard.linked_proxies import LinkedProxy
 from sherd.shard.replication.messages import Position, Pull
 
@@ -20,13 +21,15 @@ if TYPE_CHECKING:
     from sherd.shard.lsm.entry import Entry
     from sherd.shard.replication.comparisons import Comparisons
     from sherd.shard.replication.feed import Feeds
+    from sherd.shard.replication.stale_reads import StaleReads
     from sherd.shard.service import ServiceConnection
 
 PARAMS_BYTES_MAX = 64 * KIB
 FETCH_ROWS_EXAMINED_MAX = 20_000
 COUNT_ROWS_EXAMINED_MAX = 50_000
 FETCH_ROWS_MAX = 2**31 - 1
-_FETCH_OPTIONS = {b"limit", b"max_bytes", b"reverse", b"keys_only", b"meta"}
+_STALE_OPTIONS = {b"stale_ms", b"at"}
+_FETCH_OPTIONS = {b"limit", b"max_bytes", b"reverse", b"keys_only", b"meta"} | _STALE_OPTIONS
 
 
 def meta_value(entry: "Entry", now_ms: int) -> bytes:
@@ -38,9 +41,15 @@ def meta_value(entry: "Entry", now_ms: int) -> bytes:
     return b"".join((b"\x93", value, uint(entry.lsn), left))
 
 
+def written_value(result: bytes, shard: int, term: int, lsn: int) -> bytes:
+    """The result of a write with ``meta``: ``[result, [shard, term, LSN]]``; reads take the latter as ``at``."""
+    return b"".join((b"\x92", result, b"\x93", uint(shard), uint(term), uint(lsn)))
+
+
 class ShardAdmin:
     """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back at its end;
-    ``feeds`` answers followers, while this is the leader; ``comparisons`` are with the shard's other replicas.
+    ``feeds`` answers followers, while this is the leader; ``hand_over`` makes another one the leader; ``stale_reads``
+    says what is read here, while it follows; ``comparisons`` are with the shard's other replicas.
     """
 
     def __init__(
@@ -54,6 +63,8 @@ class ShardAdmin:
         self._force = force
         self.feeds: Feeds | None = None
         self.comparisons: Comparisons | None = None
+        self.stale_reads: StaleReads | None = None
+        self.hand_over: Callable[[str, int], bool] | None = None
 
     def call(self, connection: "ServiceConnection", method: bytes, msgid: bytes, params: bytes) -> None:
         """Execute ``method`` with encoded ``params`` and hand the reply to the gate."""
@@ -70,9 +81,10 @@ class ShardAdmin:
         self._reply(connection, msgid, msgpack.packb("pong"))
 
     def _hello(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        """``[{"link": name, "layout": counter, "purpose": "point" | "scan", "proxy": {...}}]``, each of them optional.
+        """``[{"link": name, "layout": counter, "purpose": text, "proxy": {...}, "stale_ms": n}]``, each optional.
 
-        May be sent again; ``proxy`` is a LinkedProxy, of which the latest counts.
+        May be sent again; ``proxy`` is a LinkedProxy, of which the latest counts. ``stale_ms`` is what reads of this
+        connection mean that do not say it.
         """
         _check_count(arguments, 0, 1)
         peer = arguments[0] if arguments else {}
@@ -83,6 +95,8 @@ class ShardAdmin:
         proxy, before = LinkedProxy.of_hello(peer.get(b"proxy")), connection.proxy
         if proxy is not None and (before is None or proxy.told_ms >= before.told_ms):
             connection.proxy = proxy
+        if b"stale_ms" in peer:
+            connection.stale_ms = check_stale_ms(peer[b"stale_ms"])
         service = connection.service
         announced = peer.get(b"layout")
         if isinstance(announced, int) and announced > service.token_map.layout.counter:
@@ -127,6 +141,15 @@ class ShardAdmin:
         _check_count(arguments, 0)
         engine = connection.service.engine
         self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn]))
+
+    def _hand_over(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[name, term]``: refuse requests, and say whether that replica has everything; if so, it may lead."""
+        _check_count(arguments, 2)
+        name, term = arguments
+        if not isinstance(name, bytes) or not isinstance(term, int):
+            raise BadRequest("hand_over takes a replica's name and a term")
+        done = self.hand_over is not None and self.hand_over(name.decode(errors="replace"), term)
+        self._reply(connection, msgid, TRUE if done else FALSE)
 
     def _copy(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         _check_count(arguments, 0)
@@ -179,20 +202,15 @@ class ShardAdmin:
 
     def _led(self, connection: "ServiceConnection") -> "Feeds":
         """What answers followers; NotLeader if this is not the leader."""
-        connection.service.lead_only()
         if self.feeds is None:
             raise NotLeader(f"shard {connection.service.shard_id} is not led from here yet")
         return self.feeds
 
     def _fetch(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         _check_count(arguments, 3)
-        connection.service.lead_only()
-        start, end, options = _bound("start", arguments[0]), _bound("end", arguments[1]), arguments[2]
-        if not isinstance(options, dict):
-            raise BadRequest("fetch options must be a map")
-        unknown = options.keys() - _FETCH_OPTIONS
-        if unknown:
-            raise BadRequest(f"unknown option {unknown.pop()!r}")
+        start, end = _bound("start", arguments[0]), _bound("end", arguments[1])
+        options = _options(arguments[2], _FETCH_OPTIONS)
+        _check_reader(connection, options)
         limit = _at_least_one(options, b"limit", FETCH_ROWS_MAX)
         page_bytes = _at_least_one(options, b"max_bytes", PAGE_BYTES_DEFAULT)
         engine = connection.service.engine
@@ -219,9 +237,9 @@ class ShardAdmin:
         self._reply(connection, msgid, result, engine.last_lsn)
 
     def _count_slice(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        _check_count(arguments, 2)
-        connection.service.lead_only()
+        _check_count(arguments, 2, 3)
         start, end = _bound("start", arguments[0]), _bound("end", arguments[1])
+        _check_reader(connection, _options(arguments[2] if len(arguments) > 2 else {}, _STALE_OPTIONS))
         engine = connection.service.engine
         count, resume = engine.count_page(start, end, COUNT_ROWS_EXAMINED_MAX)
         layout = connection.service.token_map.layout.counter
@@ -256,6 +274,7 @@ _HANDLERS: dict[bytes, Callable[[ShardAdmin, "ServiceConnection", bytes, list[ob
     b"compare_end": ShardAdmin._compare_end,
     b"rebuild": ShardAdmin._rebuild,
     b"followers": ShardAdmin._followers,
+    b"hand_over": ShardAdmin._hand_over,
     b"position": ShardAdmin._position,
 }
 
@@ -289,6 +308,21 @@ def _numbers(arguments: list[object], count: int) -> list[int]:
     if len(found) != count:
         raise BadRequest(f"params must be {count} numbers")
     return found
+
+
+def _options(found: object, known: set[bytes]) -> dict[object, object]:
+    if not isinstance(found, dict):
+        raise BadRequest("options must be a map")
+    unknown = found.keys() - known
+    if unknown:
+        raise BadRequest(f"unknown option {unknown.pop()!r}")
+    return found
+
+
+def _check_reader(connection: "ServiceConnection", options: dict[object, object]) -> None:
+    stale_ms = check_stale_ms(options[b"stale_ms"]) if b"stale_ms" in options else connection.stale_ms
+    at = check_at(options[b"at"]) if b"at" in options else None
+    connection.service.check_reader(stale_ms, at)
 
 
 def _bound(name: str, value: object) -> bytes | None:

@@ -11,20 +11,19 @@ normal once writers are made to wait. When nothing was written for ``REST_SECOND
 
 import asyncio
 import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from sherd.common.errors import Overloaded, SherdError, StoreError
 from sherd.common.logs import event
+from sherd.common.world import World
 from sherd.shard.config import ShardConfig
+from sherd.shard.janitor_process import JanitorProcess, SpawnJanitor
 from sherd.shard.janitor_protocol import (
     NICE_YIELD,
     MessageBuffer,
     answer_of,
     encode_message,
-    janitor_command,
     job_message,
     pace_message,
 )
@@ -49,8 +48,6 @@ REST_US_MIN, REST_US_MAX = 60, 1500
 """Rests of the janitor, when its work is nearly urgent and when there is all the time."""
 REST_SECONDS = 5.0
 """How long nothing must have been written before the store is tidied up: longer than the pauses of a busy client."""
-STOP_SECONDS = 2.0
-READ_BYTES = 1 << 16
 
 Done = Callable[[dict[str, object]], None]
 
@@ -66,6 +63,8 @@ class Background:
         self,
         engine: Engine,
         config: ShardConfig,
+        world: World,
+        spawn: SpawnJanitor,
         loop: asyncio.AbstractEventLoop,
         changed: Callable[[], None],
         on_poison: Callable[[StoreError], None],
@@ -75,6 +74,8 @@ class Background:
     ) -> None:
         self._engine = engine
         self._config = config
+        self._world = world
+        self._spawn = spawn
         self._loop = loop
         self._changed = changed
         self._on_poison = on_poison
@@ -84,11 +85,11 @@ class Background:
         self._written = (engine.last_lsn, loop.time())  # the last write seen, and when
         self._jobs: dict[int, Job] = {}
         self._moved: tuple[int | None, float] = (None, 0.0)  # processor time of the janitor, and when it last changed
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: JanitorProcess | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._installer: asyncio.Task[None] | None = None
         self._results: asyncio.Queue[tuple[Job, Any] | None] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="install")
+        self._thread = world.thread("install")
         self._waiters: list[tuple[str, int, float, Done]] = []
         self._pace = -1  # in tenths of what is urgent; the janitor has not been told of any
         self._stopped = False
@@ -121,7 +122,7 @@ class Background:
             await asyncio.gather(*self._tasks, self._installer, return_exceptions=True)  # _watch has told of errors
         self._thread.shutdown(wait=True)
         if self._process is not None:
-            await self._end(self._process)
+            await self._process.end()
 
     def poke(self, at_rest: bool = False) -> None:
         """Hand out what the engine wants done now; ``at_rest`` also what only tidies up."""
@@ -149,10 +150,9 @@ class Background:
         rest_us = REST_US_MIN + (REST_US_MAX - REST_US_MIN) * (9 - tenths) // 9
         pipe.write(encode_message(pace_message(0, 0) if tenths == 10 else pace_message(NICE_YIELD, rest_us)))
 
-    def _pipe(self) -> asyncio.StreamWriter | None:
-        """The janitor's ear, if it still has one."""
-        pipe = self._process.stdin if self._process is not None else None
-        return None if pipe is None or pipe.is_closing() else pipe
+    def _pipe(self) -> JanitorProcess | None:
+        """The janitor, if it still listens."""
+        return self._process if self._process is not None and self._process.listens else None
 
     def force(self, kind: str, done: Done) -> None:
         """Flush or compact everything written so far; ``done`` gets a report when that is finished."""
@@ -195,11 +195,7 @@ class Background:
     async def _run_janitor(self) -> None:
         """One janitor from start to end; what it had not done has failed then."""
         try:
-            process = await asyncio.create_subprocess_exec(
-                *janitor_command(self._config.data, self._config.engine, os.getpid(), NICE_YIELD),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
+            process = await self._spawn(self._config.data, self._config.engine, self._world.pid)
         except OSError as error:
             event(log, logging.ERROR, "janitor can't be started", error=error)
             return
@@ -213,18 +209,16 @@ class Background:
             process.kill()
         finally:
             self._process = None
-            await self._end(process)
-        event(log, logging.WARNING, "janitor ended, starting another", pid=process.pid, code=process.returncode)
+            code = await process.end()
+        event(log, logging.WARNING, "janitor ended, starting another", pid=process.pid, code=code)
         jobs, self._jobs = self._jobs, {}
         for job in jobs.values():
             self._engine.job_failed(job, SherdError(f"the janitor, process {process.pid}, ended"))
 
-    async def _read(self, process: asyncio.subprocess.Process) -> None:
+    async def _read(self, process: JanitorProcess) -> None:
         """Take results until the janitor's output ends. ValueError if they are none."""
-        if process.stdout is None:
-            raise ValueError("the janitor has no output pipe")
         messages = MessageBuffer()
-        while data := await process.stdout.read(READ_BYTES):
+        while data := await process.read():
             messages.feed(data)
             while (message := messages.next()) is not None:
                 self._finish(*answer_of(message))
@@ -296,28 +290,9 @@ class Background:
         process = self._process
         if process is None or not self._jobs:
             return
-        used, since = cpu_ticks(process.pid), self._moved[1]
+        used, since = process.cpu_ticks(), self._moved[1]
         if used != self._moved[0]:
             self._moved = (used, self._loop.time())
         elif self._loop.time() - since > self._hang_seconds:
             event(log, logging.ERROR, "janitor hangs and is killed", pid=process.pid, jobs=len(self._jobs))
             process.kill()
-
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdin is not None:
-            process.stdin.close()
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-
-
-def cpu_ticks(pid: int) -> int | None:
-    """Processor time that a process has used, in the kernel's ticks; None if there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return int(fields[11]) + int(fields[12])

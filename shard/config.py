@@ -26,12 +26,16 @@ class ShardConfig:
     """The shard's own directory."""
     listen: str
     """Where proxies reach it: ``HOST:PORT`` or ``unix:/path``."""
-    topology: str
-    """The cluster's topology file."""
+    topology: str = field(default="", metadata={"default": "none: the topology is in etcd"})
+    """The cluster's topology file, where a supervisor keeps one."""
+    advertise: str = field(default="", metadata={"default": "the address it listens at"})
+    """Where the cluster's other processes reach it, if that is not the address it listens at."""
     replica: str = FIRST_REPLICA
     """Which of the shard's replicas this is, by its name in the topology."""
     acks: Literal["leader", "insync"] = "leader"
     """What a write waits for beside ``fsync``: nothing (``leader``), or all replicas that are in sync (``insync``)."""
+    min_insync: int = 1
+    """With ``insync``, writes are refused while fewer replicas are in sync, the leader counted."""
     log_level: str = "info"
     """The least serious events to log: ``debug``, ``info``, ``warning`` or ``error``."""
     ready_fd: int | None = field(default=None, metadata={"plumbing": True})
@@ -48,5 +52,7 @@ class ShardConfig:
     def __post_init__(self) -> None:
         if self.id < 1:
             raise ConfigError(f"a shard's id must be 1 or more, not {self.id}")
+        if self.min_insync < 1:
+            raise ConfigError(f"min_insync must be 1 or more, not {self.min_insync}")
         if self.log_level not in LEVELS:
             raise ConfigError(f"log_level must be one of {', '.join(LEVELS)}, not {self.log_level!r}")

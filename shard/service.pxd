@@ -18,7 +18,8 @@ cdef class ShardService:
 
     cdef int own(self, bytes key) except -1
     cpdef int lead_only(self) except -1
-    cdef int writable(self) except -1
+    cdef int writable(self, bint in_sync) except -1
+    cdef unsigned long long rests_on(self, unsigned long long seen_lsn, bint in_sync) except? 0
 
 
 cdef class ServiceConnection:
@@ -26,6 +27,7 @@ cdef class ServiceConnection:
     cdef readonly ReplySink sink
     cdef public str peer
     cdef public object proxy
+    cdef public long long stale_ms
     cdef readonly bint stalled
     cdef readonly bint greeted
     cdef Py_ssize_t _owed_bytes_max
@@ -34,6 +36,9 @@ cdef class ServiceConnection:
 
     cdef _serve(self)
     cdef int _dispatch(self, bytes data, bytes method) except -1
+    cdef int _check_reader(self) except -1
+    cdef _reply_written(self, bytes result, unsigned long long seen)
+    cdef bytes _with_place(self, bytes result)
     cdef _get(self, bytes data)
     cdef _put(self, bytes data)
     cdef _delete(self, bytes data)

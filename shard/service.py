@@ -28,7 +28,7 @@ from sherd.common.errors import (
 from sherd.common.limits import LINK_SLACK_BYTES, Limits
 from sherd.common.wire.encode import FALSE, NIL, TRUE, error_body
 from sherd.common.wire.scanner import FramingError
-from sherd.shard.admin import ShardAdmin, meta_value
+from sherd.shard.admin import ShardAdmin, meta_value, written_value
 from sherd.shard.linked_proxies import LinkedProxy
 
 if cython.compiled:
@@ -80,8 +80,7 @@ class ShardService:
     @cython.cfunc
     @cython.exceptval(-1, check=False)
     def own(self, key: bytes) -> cython.int:
-        """Refuse a key whose token this shard does not own, and every key while this is not the leader."""
-        self.lead_only()
+        """Refuse a key whose token this shard does not own."""
         if self.token_map.owner(key) != self.shard_id:
             counter = self.token_map.layout.counter
             raise WrongShard(f"shard {self.shard_id} does not own the key at layout {counter}", {"layout": counter})
@@ -97,11 +96,38 @@ class ShardService:
 
     @cython.cfunc
     @cython.exceptval(-1, check=False)
-    def writable(self) -> cython.int:
-        """Shed a write before it is executed when the engine is too far behind."""
+    def writable(self, in_sync: cython.bint) -> cython.int:
+        """Shed a write before it is executed: when the engine is too far behind, or too few replicas are in sync."""
         if self.overloaded:
             raise Overloaded("compaction is too far behind; retry with backoff")
-        return 0
+        return self.gate.admit(in_sync)
+
+    @cython.cfunc
+    @cython.exceptval(0, check=True)
+    def rests_on(self, seen_lsn: cython.ulonglong, in_sync: cython.bint) -> cython.ulonglong:
+        """The LSN that an answer rests on which has seen ``seen_lsn``, 0 being what is in tables, or not there at all.
+
+        Tables are durable here, but a flush may be ahead of followers: where those count, it is all that was flushed.
+        """
+        if (in_sync or self.gate.in_sync) and seen_lsn < self.engine.flushed_lsn:
+            return self.engine.flushed_lsn
+        return seen_lsn
+
+    def check_reader(self, stale_ms: int, at: tuple[int, int, int] | None) -> None:
+        """Refuse a read that this replica can't answer: by the bound on how old its state may be (ms, 0 for none), and
+        the write at ``(shard, term, LSN)`` that it has to show, if that was one of this shard.
+        """
+        if at is not None and at[0] != self.shard_id:
+            at = None
+        if not self.following:
+            if at is not None and at[1] > self.engine.term:
+                raise Unavailable(
+                    f"shard {self.shard_id} is led here in term {self.engine.term}, at is of term {at[1]}"
+                )
+        elif self.admin.stale_reads is None:
+            self.lead_only()
+        else:
+            self.admin.stale_reads.check(stale_ms, at)
 
 
 @cython.final
@@ -111,7 +137,8 @@ class ServiceConnection:
 
     ``stalled``: requests wait because too much is owed; call ``go_on`` once replies have left. ``greeted``: a whole
     frame has come in. ``peer`` is the name the other side gave itself in ``hello``, ``proxy`` what it
-    says of the proxy it belongs to, None if it is none or has not said.
+    says of the proxy it belongs to, None if it is none or has not said. ``stale_ms`` is its bound for reads that give
+    none themselves, 0 if it has none.
     """
 
     def __init__(self, service: ShardService, owed_bytes_max: int = OWED_BYTES_MAX) -> None:
@@ -119,6 +146,7 @@ class ServiceConnection:
         self.sink = ReplySink()
         self.peer = ""
         self.proxy: LinkedProxy | None = None
+        self.stale_ms = 0
         self.stalled = self.greeted = False
         self._owed_bytes_max = owed_bytes_max
         self._scanner = Scanner(service.limits, False, LINK_SLACK_BYTES)
@@ -205,20 +233,46 @@ class ServiceConnection:
         reader: RequestReader = self._reader
         service: ShardService = self.service
         reader.read_get(data, self._scanner.params_start, self._scanner.frame_end)
+        if service.following or reader.at_shard > 0:
+            self._check_reader()
         service.own(reader.key)
         entry: Entry | None = service.engine.get(reader.key)
         result: bytes = NIL if entry is None or entry.value is None else entry.value
         if reader.meta and entry is not None:
             result = meta_value(entry, service.engine.now_ms())
-        service.gate.reply(self.sink, self._scanner.msgid, result, service.engine.seen_lsn, False, False)
+        seen: cython.ulonglong = service.rests_on(service.engine.seen_lsn, False)
+        service.gate.reply(self.sink, self._scanner.msgid, result, seen, False, False)
+
+    @cython.cfunc
+    @cython.exceptval(-1, check=False)
+    def _check_reader(self) -> cython.int:
+        """Refuse the read in the reader if it is not one for this replica."""
+        reader: RequestReader = self._reader
+        at = (reader.at_shard, reader.at_term, reader.at_lsn) if reader.at_shard > 0 else None
+        self.service.check_reader(reader.stale_ms or self.stale_ms, at)
+        return 0
+
+    @cython.cfunc
+    def _reply_written(self, result: bytes, seen: cython.ulonglong) -> None:
+        """Answer the write in the reader: as durable, and as widely copied, as it asks."""
+        reader: RequestReader = self._reader
+        service: ShardService = self.service
+        seen = service.rests_on(seen, reader.insync)
+        service.gate.reply(self.sink, self._scanner.msgid, result, seen, reader.sync, True, reader.insync)
+
+    @cython.cfunc
+    def _with_place(self, result: bytes) -> bytes:
+        service: ShardService = self.service
+        return written_value(result, service.shard_id, service.engine.term, service.engine.last_lsn)
 
     @cython.cfunc
     def _put(self, data: bytes) -> None:
         reader: RequestReader = self._reader
         service: ShardService = self.service
         reader.read_put(data, self._scanner.params_start, self._scanner.frame_end)
+        service.lead_only()
         service.own(reader.key)
-        service.writable()
+        service.writable(reader.insync)
         expiry_ms: cython.ulonglong = 0
         if reader.ttl_ms > 0:
             expiry_ms = service.engine.now_ms() + reader.ttl_ms
@@ -228,15 +282,17 @@ class ServiceConnection:
             expiry_ms,
             -1 if reader.if_version is None else reader.if_version,
         )
-        service.gate.reply(self.sink, self._scanner.msgid, uint(lsn), lsn, reader.sync, True)
+        result: bytes = uint(lsn)
+        self._reply_written(self._with_place(result) if reader.meta else result, lsn)
 
     @cython.cfunc
     def _delete(self, data: bytes) -> None:
         reader: RequestReader = self._reader
         service: ShardService = self.service
         reader.read_delete(data, self._scanner.params_start, self._scanner.frame_end)
+        service.lead_only()
         service.own(reader.key)
-        service.writable()
+        service.writable(reader.insync)
         engine: Engine = service.engine
         last_lsn: cython.ulonglong = engine.last_lsn
         old: Entry | None = engine.delete(reader.key, -1 if reader.if_version is None else reader.if_version)
@@ -245,7 +301,7 @@ class ServiceConnection:
         result: bytes = FALSE
         if old is not None and old.value is not None:
             result = old.value if reader.return_old else TRUE
-        service.gate.reply(self.sink, self._scanner.msgid, result, seen, reader.sync, True)
+        self._reply_written(self._with_place(result) if reader.meta else result, seen)
 
     @cython.cfunc
     def _mget(self, data: bytes) -> None:
@@ -253,6 +309,8 @@ class ServiceConnection:
         service: ShardService = self.service
         engine: Engine = service.engine
         keys: list[bytes] = reader.read_mget(data, self._scanner.params_start, self._scanner.frame_end)
+        if service.following or reader.at_shard > 0:
+            self._check_reader()
         parts: list[bytes] = [array_header(len(keys))]
         seen: cython.ulonglong = 0
         size: cython.Py_ssize_t = 0
@@ -271,13 +329,14 @@ class ServiceConnection:
             if size > service.limits.unread_bytes_max:
                 raise TooLarge(f"the response is over the limit of {service.limits.unread_bytes_max} bytes")
             parts.append(value)
-        service.gate.reply(self.sink, self._scanner.msgid, b"".join(parts), seen, False, False)
+        service.gate.reply(self.sink, self._scanner.msgid, b"".join(parts), service.rests_on(seen, False), False, False)
 
     @cython.cfunc
     def _batch(self, data: bytes) -> None:
         reader: RequestReader = self._reader
         service: ShardService = self.service
         operations: list[BatchOperation] = reader.read_batch(data, self._scanner.params_start, self._scanner.frame_end)
+        service.lead_only()
         now_ms: cython.ulonglong = service.engine.now_ms()
         staged: list[tuple[int, bytes, bytes | None, int, int]] = []
         operation: BatchOperation
@@ -290,17 +349,13 @@ class ServiceConnection:
                 staged.append((KIND_PUT, operation.key, value, expiry_ms, condition))
             else:
                 staged.append((KIND_DELETE, operation.key, None, 0, condition))
-        service.writable()
+        service.writable(reader.insync)
         try:
             results = service.engine.batch(staged)
         except Conflict as conflict:
             raise Conflict(f"no operation of the batch was done: {conflict.message}", conflict.details) from None
         parts: list[bytes] = [array_header(len(results))]
         for result in results:
-            if result is True:
-                parts.append(TRUE)
-            elif result is False:
-                parts.append(FALSE)
-            else:
-                parts.append(uint(result))
-        service.gate.reply(self.sink, self._scanner.msgid, b"".join(parts), service.engine.last_lsn, reader.sync, True)
+            encoded: bytes = TRUE if result is True else FALSE if result is False else uint(result)
+            parts.append(self._with_place(encoded) if reader.meta else encoded)
+        self._reply_written(b"".join(parts), service.engine.last_lsn)

@@ -12,6 +12,7 @@ cdef class Turn:
     cdef object _clock
     cdef object _place
     cdef public object ship
+    cdef public object may_answer
     cdef double _idle_seconds
     cdef unsigned long long _ops
     cdef bint _scheduled

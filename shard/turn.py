@@ -5,7 +5,8 @@ lose; (2) a sync starts if somebody waits for one or the policy asks; (3) follow
 (``ship``); (4) replies whose turn has come leave. One fsync
 runs at a time, here or in a thread (``SyncPlace``), and serves everybody who waits.
 
-Invariants: replies leave in ``end`` only, after its commit, whoever made them ready; while a reply is held, a sync is
+Invariants: replies leave in ``end`` only, after its commit, whoever made them ready, and only while ``may_answer``
+says so: where a leader holds a lease, until its deadline. While a reply is held, a sync is
 under way or the end of a turn is due. A failed write or fsync poisons the shard: nothing leaves any more, and
 ``on_poison`` ends the process so that it is restarted or replaced.
 """
@@ -13,12 +14,12 @@ under way or the end of a turn is due. A failed write or fsync poisons the shard
 import asyncio
 import logging
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
 import cython
 
-from sherd.common.clock import Clock
 from sherd.common.errors import StoreError
+from sherd.common.world import World
 from sherd.shard.lsm.options import FsyncPolicy
 from sherd.shard.lsm.wal import SyncTicket
 from sherd.shard.sync_place import SyncPlace
@@ -53,7 +54,7 @@ class Turn:
         loop: asyncio.AbstractEventLoop,
         after_commit: Callable[[], None],
         on_poison: Callable[[StoreError], None],
-        clock: Clock,
+        world: World,
         place: SyncPlace | None,
         idle_seconds: float = IDLE_SECONDS,
     ) -> None:
@@ -64,11 +65,12 @@ class Turn:
         self._loop = loop
         self._after_commit = after_commit
         self._on_poison = on_poison
-        self._clock = clock
+        self._clock = world.clock
         self._place = place
         self._idle_seconds = idle_seconds
         self._ops = policy.ops if policy.mode == "ops" else 0
         self.ship: Callable[[], object] | None = None
+        self.may_answer: Callable[[], bool] | None = None
         self._scheduled = self._stopped = False
         self._syncing: Future[None] | None = None
         self._sync_wanted = False
@@ -77,7 +79,7 @@ class Turn:
         self._covered_lsn = 0
         self._idle_lsn = 0
         self._delays_running = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fsync")
+        self._thread = world.thread("fsync")
         self._timers: list[asyncio.TimerHandle] = []
 
     def start(self) -> None:
@@ -109,6 +111,9 @@ class Turn:
         self._delay_writes()
         if self.ship is not None:
             self.ship()
+        if self.may_answer is not None and not self.may_answer():
+            self._gate.drop()
+            return
         sink: ReplySink
         for sink in self._gate.take_dirty():
             data = sink.take()

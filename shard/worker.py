@@ -1,7 +1,7 @@
 """The shard process: one event loop around one engine.
 
-Start: read the topology, open the engine (which recovers), as the leader in the term that the topology gives this shard
-or to follow, start the janitor, listen, tell the supervisor. Stop, in this order and why: (1) close the listener, so
+Start: read the topology, open the engine (which recovers), lead if the topology calls this replica to or else follow,
+start the janitor, listen, tell the supervisor. Stop, in this order and why: (1) close the listener, so
 that no new peer comes; (2) stop reading, so that no new request is staged; (3) commit, sync and release what is
 staged, so that every request taken gets its answer; (4) close connections, which sends what is buffered; (5) stop the
 janitor, whose unfinished output is only temporary files; (6) close the engine, which records a clean close and gives
@@ -10,29 +10,26 @@ up the lock.
 
 import asyncio
 import logging
-import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sherd.common.build import is_compiled
-from sherd.common.clock import SystemClock
-from sherd.common.disk import RealDisk
 from sherd.common.errors import ConfigError, StoreCorrupt, StoreError, Unavailable
 from sherd.common.logs import event
 from sherd.common.net.address import Address, parse_address
-from sherd.common.net.listening import bind
 from sherd.common.net.loop import loop_factory, loop_name
 from sherd.common.process import die_with_parent, settle_collector
 from sherd.common.ready import announce_ready
-from sherd.common.topology.file import read_topology
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.topology.token_map import TokenMap
-from sherd.common.topology.watched_file import WatchedTopology
 from sherd.common.types import ShardId
 from sherd.common.version import VERSION
+from sherd.common.world import World, system_world
 from sherd.shard.admin import ShardAdmin
 from sherd.shard.background import Background
 from sherd.shard.config import ShardConfig
+from sherd.shard.janitor_process import SpawnJanitor, spawn_janitor
 from sherd.shard.linked_proxies import latest_of_each
 from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.adoption import adopt
@@ -41,6 +38,7 @@ from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.beginning_anew import begin_anew
 from sherd.shard.replication.follower import Copied, Cut
 from sherd.shard.replication.role import Replication, SteppedDown
+from sherd.shard.replication.seat import Seat
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import ShardService
 from sherd.shard.sync_place import SyncPlace
@@ -53,6 +51,8 @@ WATCH_SECONDS = 0.025
 """Between looks at the topology: a follower that is to lead notices it within that."""
 LOOKS_PER_MEMTABLE = 64
 """At background work and back-pressure, while one memtable is filled."""
+
+Born = Callable[["Worker"], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,34 +69,31 @@ class Outcome:
 class Worker:
     """One life of a shard's replica, from open to close, as its leader or as a follower that may become it."""
 
-    def __init__(self, config: ShardConfig, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, config: ShardConfig, seat: Seat, topology: Topology, world: World, spawn: SpawnJanitor) -> None:
+        """In the running event loop. ConfigError or StoreError if the replica can't serve."""
         self._config = config
-        self._loop = loop
-        self._disk = RealDisk()
-        self._clock = SystemClock()
+        self._seat = seat
+        self._topology = topology
+        self._world = world
+        self._loop = loop = asyncio.get_running_loop()
+        self._clock = world.clock
         self._started = self._clock.monotonic()
-        self._watched = WatchedTopology(self._disk, config.topology)
-        self._topology = self._watched.read()
-        state = self._state()
-        follow = state.leader != config.replica or bool(state.predecessors)  # whose logs come before it leads
+        self._state()
         self.engine = Engine.open(
-            config.data, config.engine, self._disk, self._clock, term=None if follow else state.term, follow=follow
+            config.data, config.engine, world.disk, world.clock, random=world.random.randbytes, follow=True
         )
         policy = config.engine.fsync_policy
-        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync")
+        self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync", config.min_insync)
         self._turn = Turn(
-            self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, self._clock, SyncPlace()
+            self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, world, SyncPlace()
         )
         self._background = Background(
-            self.engine, config, loop, self._look_soon, self._turn.poison, self._on_background_failure
+            self.engine, config, world, spawn, loop, self._look_soon, self._turn.poison, self._on_background_failure
         )
         self._admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
-        token_map = TokenMap(self._topology.layout)
+        token_map = TokenMap(topology.layout)
         self._service = ShardService(config.id, self.engine, self._gate, token_map, self._admin, config.limits)
-        self._service.following = follow
-        self._replication = Replication(
-            config, self.engine, self._gate, self._turn, self._admin, loop, self._disk, self._clock
-        )
+        self._replication = Replication(config, seat, world, loop, self._service, self._turn)
         self._connections = Connections(config.limits.connections_max)
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -109,28 +106,20 @@ class Worker:
         """Of this shard, in the topology; ConfigError if it or this replica of it is not there."""
         state = self._topology.shards.get(ShardId(self._config.id))
         if state is None:
-            raise ConfigError(f"the topology in {self._config.topology} has no shard {self._config.id}")
+            raise ConfigError(f"the topology has no shard {self._config.id}")
         if self._config.replica not in state.replicas:
             raise ConfigError(f"shard {self._config.id} has no replica {self._config.replica!r} in the topology")
         return state
 
     async def serve(self) -> Outcome:
         """Serve until told to stop, poisoned, or until another life has to begin."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self._stopping.set)
         await self._background.start()
-        address = parse_address(self._config.listen)
-        sock, bound = bind(address)
-        server = (
-            await self._loop.create_server(self._protocol, sock=sock)
-            if not address.is_unix
-            else (await self._loop.create_unix_server(self._protocol, sock=sock))
-        )
         self._turn.start()
-        self._replication.begin(self._state())
-        watch = self._loop.create_task(self._watch_topology())
-        watch.add_done_callback(self._on_watch_end)
+        server, bound = await self._world.network.listen(self._protocol, parse_address(self._config.listen))
+        await self._replication.begin(self._state())
         self._announce(bound)
+        watch = self._loop.create_task(self._watch_topology(str(bound)))
+        watch.add_done_callback(self._on_watch_end)
         await self._stopping.wait()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)  # _on_watch_end has taken up how it ended
@@ -138,6 +127,10 @@ class Worker:
         server.close()
         await self._close()
         return self._outcome
+
+    def stop(self) -> None:
+        """Stop in order."""
+        self._stopping.set()
 
     def _protocol(self) -> ShardProtocol:
         return ShardProtocol(self._service, self._turn, self._connections)
@@ -153,17 +146,13 @@ class Worker:
         if self._config.ready_fd is not None:
             announce_ready(self._config.ready_fd, str(bound))
 
-    async def _watch_topology(self) -> None:
+    async def _watch_topology(self, address: str) -> None:
         """Follow the topology, and the leader, until this life has to end (``Cut``, ``Copied``, ``SteppedDown``)."""
-        adopted = 0
+        await self._seat.enlist(self._config.advertise or address)
         while True:
-            if (topology := self._watched.look()) is not None:
+            if (topology := self._seat.look()) is not None:
                 self._take_topology(topology)
-            if self._topology.version > adopted:
-                adopted = self._topology.version
-                await self._replication.adopt(self._state())
-                self._service.following = self.engine.following
-            self._replication.tick()
+            await self._replication.adopt(self._state())
             await asyncio.sleep(WATCH_SECONDS)
 
     def _on_watch_end(self, task: "asyncio.Task[None]") -> None:
@@ -198,6 +187,7 @@ class Worker:
             for connection in self._connections:
                 connection.abort()
         await self._background.stop()
+        await self._seat.resign()
         self.engine.close()
         event(log, logging.INFO, "shard closed", shard=self._config.id, clean=self._failure is None)
 
@@ -235,7 +225,7 @@ class Worker:
 
     def _refresh_layout(self, announced: int) -> None:
         """A proxy knows a later layout: look for it now."""
-        if (topology := self._watched.look()) is not None:
+        if (topology := self._seat.look()) is not None:
             self._take_topology(topology)
 
     def _take_topology(self, topology: Topology) -> None:
@@ -250,7 +240,7 @@ class Worker:
         return {
             **self.engine.status(),
             "id": self._config.id,
-            "pid": os.getpid(),
+            "pid": self._world.pid,
             "term": self.engine.term,
             "replica": self._config.replica,
             "acks": self._config.acks,
@@ -268,33 +258,58 @@ class Worker:
         }
 
 
-def run(config: ShardConfig) -> int:
-    """Run one shard process until SIGTERM or SIGINT; its exit code. ConfigError or StoreError if it can't start.
+async def live(config: ShardConfig, seat: Seat, world: World, spawn: SpawnJanitor, born: Born) -> int:
+    """One life after the other, until one ends with an exit code. ConfigError or StoreError if one can't begin.
 
-    Who stops leading, or follows with a log that has to be cut or a store that is damaged, goes on here with another
-    life of the same process.
+    Who stops leading, or follows with a log that has to be cut, goes on here with another life of the same process. So
+    does who finds its store damaged and is counted on by nobody; but not once it has served, for then somebody may have
+    begun to: that is for the next process. ``born`` is told of each life.
     """
-    if config.parent_pid is not None:
-        die_with_parent(config.parent_pid)
+    served = False
     while True:
+        topology = await seat.read()
         try:
-            with asyncio.Runner(loop_factory=loop_factory()) as runner:
-                outcome = runner.run(_main(config))
-            if outcome.code is not None:
-                return outcome.code
-            config = replace(config, ready_fd=None)
-            mend(config, outcome)
+            worker = Worker(config, seat, topology, world, spawn)
         except StoreCorrupt as error:
-            begin_anew(RealDisk(), config, read_topology(RealDisk(), config.topology), error)
+            if served:
+                raise
+            begin_anew(world.disk, config, await seat.withdraw(), error)
+            continue
+        born(worker)
+        outcome = await worker.serve()
+        if outcome.code is not None:
+            return outcome.code
+        mend(config, world, outcome)
+        config = replace(config, ready_fd=None)
+        served = True
 
 
-def mend(config: ShardConfig, outcome: Outcome) -> None:
+def mend(config: ShardConfig, world: World, outcome: Outcome) -> None:
     """Between two lives: make the store one that can go on from its leader's log."""
     if outcome.cut_lsn is not None:
-        cut_log(RealDisk(), config.data, outcome.cut_lsn)
+        cut_log(world.disk, config.data, outcome.cut_lsn)
     if outcome.copied is not None:
-        adopt(RealDisk(), config.data, outcome.copied.state, os.urandom, outcome.copied.fork_lsn)
+        adopt(world.disk, config.data, outcome.copied.state, world.random.randbytes, outcome.copied.fork_lsn)
 
 
-async def _main(config: ShardConfig) -> Outcome:
-    return await Worker(config, asyncio.get_running_loop()).serve()
+def run(config: ShardConfig, take_seat: Callable[[World], Seat]) -> int:
+    """Run one shard process until SIGTERM or SIGINT; its exit code. ConfigError or StoreError if it can't start."""
+    if config.parent_pid is not None:
+        die_with_parent(config.parent_pid)
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        return runner.run(_main(config, take_seat))
+
+
+async def _main(config: ShardConfig, take_seat: Callable[[World], Seat]) -> int:
+    loop = asyncio.get_running_loop()
+    world = system_world()
+    seat = take_seat(world)
+
+    def born(worker: Worker) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, worker.stop)
+
+    try:
+        return await live(config, seat, world, spawn_janitor, born)
+    finally:
+        await seat.close()

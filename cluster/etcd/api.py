@@ -4,7 +4,7 @@ Keys are text, values bytes. Every change of any key raises the store's ``revisi
 revision of its last change. A key may hang on a lease and goes when the lease ends.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,10 @@ class EtcdUnavailable(SherdError):
 
 class EtcdRefused(SherdError):
     """etcd answered that it will not do it: credentials, a limit, a request it does not understand."""
+
+
+class LeaseEnded(EtcdRefused):
+    """What was to be written would have hung on a lease that has ended; nothing was written."""
 
 
 class WatchLost(SherdError):
@@ -89,7 +93,11 @@ class Etcd(Protocol):
         ...
 
     async def transact(self, conditions: Sequence[Absent | Holds], changes: Sequence[Put | Delete]) -> bool:
-        """Make all changes at once if all conditions hold; whether they did."""
+        """Make all changes at once if all conditions hold; whether they did. A key may be changed once only.
+
+        LeaseEnded if a lease that is named is not there. After EtcdUnavailable the changes may have been made, or may
+        yet be: they are never sent a second time.
+        """
         ...
 
     async def grant(self, ttl_seconds: int) -> Lease:
@@ -104,13 +112,13 @@ class Etcd(Protocol):
         """End a lease, and remove the keys that hang on it. Harmless if it has ended."""
         ...
 
-    def watch(self, prefix: str, revision: int) -> AsyncIterator[Sequence[Change]]:
+    def watch(self, prefix: str, revision: int) -> AsyncGenerator[Sequence[Change], None]:
         """Changes of keys that begin with ``prefix``, from ``revision`` on, in order; those of one revision together.
 
-        Ends by EtcdUnavailable when the connection does, or by WatchLost.
+        Ends by EtcdUnavailable when the connection does, or by WatchLost. Who stops before closes it (``aclosing``).
         """
         ...
 
     async def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections. Nothing may be asked afterwards."""
         ...

@@ -135,13 +135,16 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Layout, shards and moves of one cluster. Every owner in the layout is among the shards."""
+    """Layout, shards and moves of one cluster. Every owner in the layout is among the shards. ``coordinator`` is the
+    address of who changes it, empty while nobody does.
+    """
 
     version: int
     cluster_id: str
     layout: Layout
     shards: Mapping[ShardId, ShardState]
     moves: tuple[Move, ...] = field(default=())
+    coordinator: str = ""
 
     def __post_init__(self) -> None:
         if self.version < 1 or not self.cluster_id:
@@ -162,11 +165,16 @@ class Topology:
         shard = replace(shard, revision=self.shards[shard.id].revision + 1)
         return replace(self, version=self.version + 1, shards={**self.shards, shard.id: shard})
 
+    def with_coordinator(self, address: str) -> "Topology":
+        """The next version, with another coordinator."""
+        return replace(self, version=self.version + 1, coordinator=address)
+
     def to_json(self) -> dict[str, object]:
         """A JSON-able dict."""
         return {
             "version": self.version,
             "cluster": self.cluster_id,
+            "coordinator": self.coordinator,
             "layout": self.layout.to_json(),
             "shards": {str(id_): self.shards[id_].to_json() for id_ in sorted(self.shards)},
             "moves": [move.to_json() for move in self.moves],
@@ -185,6 +193,7 @@ class Topology:
                 Layout.from_json(fields["layout"]),
                 {ShardId(int(id_)): ShardState.from_json(ShardId(int(id_)), state) for id_, state in shards.items()},
                 tuple(Move.from_json(move) for move in moves),
+                str(fields.get("coordinator", "")),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ConfigError(f"malformed topology: {error!r}") from error

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class WatchedTopology:
-    """The topology in the file at ``path``."""
+    """A ``TopologySource``: the topology in the file at ``path``."""
 
     def __init__(self, disk: Disk, path: str) -> None:
         self._disk = disk
@@ -21,17 +21,16 @@ class WatchedTopology:
         self._seen: tuple[int, int, int] | None = None
         self._complaint = ""
 
-    def read(self) -> Topology:
+    async def read(self) -> Topology:
         """The topology as it is now. FileNotFoundError, StoreFormat or StoreCorrupt if there is none to be had."""
-        self._seen = self._stamp()
-        return read_topology(self._disk, self._path)
+        return self._read()
 
     def look(self) -> Topology | None:
         """The topology, if the file has changed since it was read. One that can't be read is complained of once."""
         if self._stamp() == self._seen:
             return None
         try:
-            topology = self.read()
+            topology = self._read()
         except (OSError, StoreError) as error:
             self._seen = None
             if self._complaint != str(error):
@@ -40,6 +39,13 @@ class WatchedTopology:
             return None
         self._complaint = ""
         return topology
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+    def _read(self) -> Topology:
+        self._seen = self._stamp()
+        return read_topology(self._disk, self._path)
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:

@@ -3,8 +3,10 @@ cdef class RequestReader:
     cdef readonly Py_ssize_t value_start, value_end
     cdef readonly Py_ssize_t options_start, options_end
     cdef readonly long long deadline_ms
-    cdef readonly bint meta, sync, return_old
-    cdef readonly long long ttl_ms
+    cdef readonly bint meta, sync, return_old, insync
+    cdef readonly long long ttl_ms, stale_ms
+    cdef readonly long at_shard
+    cdef readonly unsigned long long at_term, at_lsn
     cdef readonly object if_version
     cdef Py_ssize_t _value_bytes_max
 

@@ -35,13 +35,13 @@ else:
     )
 
 TTL_SECONDS_MAX = 3.2e9  # a hundred years
-DEADLINE_MS_MAX = 2**31 - 1
+DEADLINE_MS_MAX = SHARD_MAX = 2**31 - 1
 
-DEADLINE, META, SYNC, TTL, IF_VERSION, RETURN = 1, 2, 4, 8, 16, 32
-GET_OPTIONS = DEADLINE | META
-PUT_OPTIONS = DEADLINE | SYNC | TTL | IF_VERSION
-DELETE_OPTIONS = DEADLINE | SYNC | IF_VERSION | RETURN
-BATCH_OPTIONS = DEADLINE | SYNC
+DEADLINE, META, SYNC, TTL, IF_VERSION, RETURN, ACKS, STALE, AT = 1, 2, 4, 8, 16, 32, 64, 128, 256
+GET_OPTIONS = DEADLINE | META | STALE | AT
+BATCH_OPTIONS = DEADLINE | META | SYNC | ACKS
+PUT_OPTIONS = BATCH_OPTIONS | TTL | IF_VERSION
+DELETE_OPTIONS = BATCH_OPTIONS | IF_VERSION | RETURN
 PUT_OPERATION_OPTIONS = TTL | IF_VERSION
 DELETE_OPERATION_OPTIONS = IF_VERSION
 
@@ -52,7 +52,11 @@ _OPTION_BITS: dict[bytes, int] = {
     b"ttl": TTL,
     b"if_version": IF_VERSION,
     b"return": RETURN,
+    b"acks": ACKS,
+    b"stale_ms": STALE,
+    b"at": AT,
 }
+_ACKS: dict[bytes, bool] = {b"leader": False, b"insync": True}
 
 
 def ttl_to_ms(ttl: object) -> int:
@@ -62,6 +66,39 @@ def ttl_to_ms(ttl: object) -> int:
     if not 0 < ttl <= TTL_SECONDS_MAX:
         raise BadRequest(f"ttl must be over 0 and at most {TTL_SECONDS_MAX:.0f} seconds, not {ttl}")
     return math.ceil(ttl * 1000)
+
+
+def check_at(found: object) -> tuple[int, int, int]:
+    """A decoded ``at``, ``[shard, term, LSN]``: what a write told of where it is in its shard's log."""
+    match found:
+        case [int(shard), int(term), int(lsn)] if 0 < shard <= SHARD_MAX and term >= 0 and lsn >= 0:
+            if not any(isinstance(number, bool) for number in found):
+                return shard, term, lsn
+    raise BadRequest("at must be [shard, term, LSN], as a write with meta answered it")
+
+
+def check_stale_ms(found: object) -> int:
+    """A decoded ``stale_ms``."""
+    if isinstance(found, bool) or not isinstance(found, int) or not 0 < found <= DEADLINE_MS_MAX:
+        raise BadRequest(f"stale_ms must be an integer from 1 to {DEADLINE_MS_MAX}")
+    return found
+
+
+@cython.cfunc
+def _holds_integers(data: bytes, pos: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.bint:
+    """Whether the value at ``pos`` is a small array of integers, which can be decoded whatever they are."""
+    count: cython.Py_ssize_t = item_count(data, pos, end)
+    if count < 0 or count > 8:
+        return False
+    pos = items_start(data, pos, end)
+    head: cython.uint
+    _i: cython.Py_ssize_t
+    for _i in range(count):
+        head = data[pos]
+        if not (head <= 0x7F or head >= 0xE0 or 0xCC <= head <= 0xD3):
+            return False
+        pos = skip(data, pos, end, 0)
+    return True
 
 
 @cython.final
@@ -85,12 +122,14 @@ class RequestReader:
     """Reads one request at a time. Fields not named by the request hold their defaults.
 
     ``key`` is its bytes; ``data[value_start:value_end]`` the encoded value; ``deadline_ms`` and ``ttl_ms`` are 0 when
-    absent; ``if_version`` is None when absent; ``options_start`` is -1 when there are no options.
+    absent; ``if_version`` is None when absent; ``options_start`` is -1 when there are no options. ``insync`` says that
+    ``acks`` is; ``stale_ms`` and ``at_shard`` are 0 when absent, and then ``at_term`` and ``at_lsn`` mean nothing.
     Every method raises BadRequest or TooLarge and names the field.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._value_bytes_max = limits.value_bytes_max
+        self.at_term = self.at_lsn = 0
         self.if_version: int | None = None
         self._clear()
 
@@ -98,8 +137,8 @@ class RequestReader:
     def _clear(self) -> None:
         self.key = b""
         self.value_start = self.value_end = self.options_start = self.options_end = -1
-        self.deadline_ms = self.ttl_ms = 0
-        self.meta = self.sync = self.return_old = False
+        self.deadline_ms = self.ttl_ms = self.stale_ms = self.at_shard = 0
+        self.meta = self.sync = self.return_old = self.insync = False
         self.if_version = None
 
     @cython.ccall
@@ -313,6 +352,17 @@ class RequestReader:
             if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= DEADLINE_MS_MAX:
                 raise BadRequest(f"deadline_ms must be an integer from 1 to {DEADLINE_MS_MAX}")
             self.deadline_ms = value
+        elif name == b"stale_ms":
+            self.stale_ms = check_stale_ms(value)
+        elif name == b"at":
+            place = check_at(msgpack.unpackb(data[pos:stop]) if _holds_integers(data, pos, stop) else None)
+            self.at_shard, self.at_term, self.at_lsn = place
+        elif name == b"acks":
+            start: cython.Py_ssize_t = payload_start(data, pos, stop)
+            level = _ACKS.get(data[start:stop]) if start >= 0 else None
+            if level is None:
+                raise BadRequest('acks must be "leader" or "insync"')
+            self.insync = level
         else:
             if not isinstance(value, bool):
                 raise BadRequest(f"{name.decode()} must be true or false")

@@ -14,6 +14,7 @@ cdef class EngineCore:
     cdef readonly unsigned long long written_lsn
     cdef readonly unsigned long long synced_lsn
     cdef readonly unsigned long long seen_lsn
+    cdef readonly unsigned long long flushed_lsn
     cdef readonly unsigned long long segment
     cdef readonly str directory
     cdef readonly object options

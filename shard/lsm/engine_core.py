@@ -55,9 +55,10 @@ log = logging.getLogger("lsm")
 @cython.cclass
 class EngineCore:
     """``last_lsn`` is the last LSN given out, ``written_lsn`` the last in the log, ``synced_lsn`` the last on stable
-    storage. ``seen_lsn`` is set by every find, get, conditional write and delete: the LSN of the entry it saw if that
-    may not be durable yet, else 0. ``segment`` is the number of the log segment being written, 0 if read only; when it
-    changes, jobs are due. Keys and values are bytes; limits on them are the caller's business.
+    storage, ``flushed_lsn`` the last that tables hold. ``seen_lsn`` is set by every find, get, conditional write and
+    delete: the LSN of the entry it saw if that may not be durable yet, else 0. ``segment`` is the number of the log
+    segment being written, 0 if read only; when it changes, jobs are due. Keys and values are bytes; limits on them are
+    the caller's business.
     """
 
     def __init__(
@@ -355,6 +356,7 @@ class EngineCore:
     def _refresh(self) -> None:
         """Take over what rolling or installing changed."""
         self._version = self.installer.version
+        self.flushed_lsn = self.installer.manifest.flushed_lsn
         self._frozen = tuple(frozen.memtable for frozen in reversed(self.upkeep.waiting))
 
     def _refusal(self) -> StoreError:

@@ -24,7 +24,7 @@ else:
 
 @cython.cclass
 class EngineFollowing(EngineCore):
-    """``following`` says whether it does; opened so, it takes no writes of its own before ``lead``."""
+    """``following`` says whether it does; while it does, it takes no writes of its own."""
 
     @cython.ccall
     def apply(self, header: RecordHeader, body: bytes) -> None:
@@ -74,7 +74,8 @@ class EngineFollowing(EngineCore):
     def lead(self, term: int) -> None:
         """Follow no longer: make all that was taken durable, and begin ``term``, which must be above all seen.
 
-        StoreFull if there is no room for its record, with nothing changed; ValueError while a sync is under way.
+        StoreFull if there is no room for its record, with nothing changed; ValueError while a sync is under way. A job
+        may be halfway into its place.
         """
         if not self.following or self.wal is None:
             raise ValueError(f"{self.directory} does not follow")
@@ -97,4 +98,13 @@ class EngineFollowing(EngineCore):
         self.following = False
         self.last_lsn = self.written_lsn = self.synced_lsn = lsn
         self._builder.reset(lsn + 1)
+        self._take_segment()
+
+    def follow(self) -> None:
+        """Lead no longer: take another's records again, which go on from here. ValueError while anything is staged."""
+        if self._down is not None:
+            raise self._refusal()
+        if self.following or self.staged or self.wal is None:
+            raise ValueError(f"{self.directory} can't follow now")
+        self.following = True
         self._take_segment()

@@ -55,6 +55,8 @@ class Installer:
         self.tables = TableCache(disk, directory, self.blocks, options.open_files_max)
         self.version = self._build(manifest.tables)
         self.version.pin()
+        self._writing = False
+        self._late: dict[str, Any] = {}
 
     def _build(self, metas: Iterable[TableMeta]) -> Version:
         """The version of these tables, with the handles of those that are live already."""
@@ -85,20 +87,29 @@ class Installer:
         """Make a MANIFEST with these fields changed durable.
 
         StoreFull if the disk has no room, with everything as before; StorePoisoned for any other failure, for then it
-        is not known which MANIFEST a power cut would leave.
+        is not known which MANIFEST a power cut would leave. While one is being written in steps, these changes are left
+        to the steps, which make them durable behind their own: they must not be taken back.
         """
-        run_steps(self.writing(**changes))
+        if self._writing:
+            self._late.update(changes)
+        else:
+            run_steps(self.writing(**changes))
 
     def writing(self, **changes: Any) -> Steps[None]:
         """``write`` in steps."""
         manifest = replace(self.manifest, next_file=self._next_file, **changes)
+        self._writing, self._late = True, {}
         try:
             yield lambda: write_manifest(self._disk, self._directory, manifest)
         except OSError as error:
             if error.errno in NO_ROOM and read_manifest(self._disk, self._directory) == self.manifest:
                 raise StoreFull(f"no room on the disk for the MANIFEST in {self._directory}") from error
             raise StorePoisoned(f"the MANIFEST in {self._directory} could not be made durable: {error}") from error
+        finally:
+            self._writing = False
         self.manifest = manifest
+        if self._late:
+            yield from self.writing(**self._late)
 
     def name_tables(self, temporaries: Sequence[str], numbers: Sequence[int]) -> None:
         """``naming_tables``, here and now."""

@@ -4,4 +4,5 @@ cdef class ShardTime:
     cdef unsigned long long _shown_ms
 
     cpdef unsigned long long now_ms(self) except? 0
+    cpdef object seen(self, unsigned long long time_ms)
     cpdef object logged(self, unsigned long long time_ms)

@@ -28,6 +28,12 @@ class ShardTime:
         return self._shown_ms
 
     @cython.ccall
+    def seen(self, time_ms: cython.ulonglong) -> None:
+        """The leader's time was this: what has expired there is not shown here any more."""
+        if time_ms > self._shown_ms:
+            self._shown_ms = time_ms
+
+    @cython.ccall
     def logged(self, time_ms: cython.ulonglong) -> None:
         """A record with this time was written or replayed."""
         if time_ms > self.logged_ms:

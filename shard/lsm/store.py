@@ -28,6 +28,7 @@ from sherd.common.codec import Encoder, Key
 from sherd.common.disk import Disk, RealDisk
 from sherd.common.errors import Overloaded, SherdError, StoreError
 from sherd.common.limits import PAGE_BYTES_DEFAULT, Limits
+from sherd.common.types import At
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.options import DEFAULTS, EngineOptions
 from sherd.shard.lsm.scan import ColumnPage, PageRequest
@@ -137,6 +138,8 @@ class Store(StoreCore):
         limit: int | None = None,
         keys_only: bool = False,
         page_bytes: int = PAGE_BYTES_DEFAULT,
+        stale_ms: int | None = None,
+        at: At | None = None,
     ) -> Iterator[Any]:
         """Iterate over (key, value), or keys alone, in byte order from ``start`` up to but not including ``end``.
 
@@ -154,7 +157,15 @@ class Store(StoreCore):
             self._check_process()
             return self._engine.scan_columns(request)
 
-    def count(self, start: Key | None = None, end: Key | None = None, *, prefix: Key | None = None) -> int:
+    def count(
+        self,
+        start: Key | None = None,
+        end: Key | None = None,
+        *,
+        prefix: Key | None = None,
+        stale_ms: int | None = None,
+        at: At | None = None,
+    ) -> int:
         """The number of live keys in a range, given as for ``scan``."""
         low, high = self._codec.bounds(start, end, prefix)
         with self._lock:

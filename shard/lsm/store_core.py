@@ -18,7 +18,7 @@ import cython
 from sherd.common.clock import Clock, SystemClock
 from sherd.common.codec import Key
 from sherd.common.errors import Overloaded, StoreClosed
-from sherd.common.types import Versioned
+from sherd.common.types import At, Versioned, Written
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.store_codec import BatchOp, check_version, expiry_ms
 from sherd.shard.lsm.store_timer import SyncTimer
@@ -39,6 +39,8 @@ _LOOK_SECONDS = cython.declare(cython.double, 0.005)
 class StoreCore:
     """``Store`` adds opening, ranges and upkeep. Arguments that come from users are not typed for the compiler, which
     would take no int for a number of seconds.
+
+    ``acks``, ``stale_ms`` and ``at`` are a client's, of a cluster with followers: here they hold of themselves.
     """
 
     def __init__(
@@ -64,7 +66,9 @@ class StoreCore:
             self._timer = SyncTimer(policy.interval_seconds, partial(_timed_sync, weakref.ref(self)))
 
     @cython.annotation_typing(False)
-    def get(self, key: Key, default: Any = None, *, meta: bool = False) -> Any:
+    def get(
+        self, key: Key, default: Any = None, *, meta: bool = False, stale_ms: int | None = None, at: At | None = None
+    ) -> Any:
         """The key's value, or ``default`` if it has none. With ``meta`` a ``Versioned``."""
         data = self._codec.key(key)
         with self._lock:
@@ -74,9 +78,17 @@ class StoreCore:
 
     @cython.annotation_typing(False)
     def put(
-        self, key: Key, value: Any, *, ttl: float | None = None, if_version: int | None = None, sync: bool = False
-    ) -> int:
-        """Set the key's value and return its version.
+        self,
+        key: Key,
+        value: Any,
+        *,
+        ttl: float | None = None,
+        if_version: int | None = None,
+        sync: bool = False,
+        acks: str | None = None,
+        meta: bool = False,
+    ) -> Any:
+        """Set the key's value and return its version, or with ``meta`` a ``Written``.
 
         ``ttl``: seconds until it expires. ``if_version``: only if this is the present version (0: only if there is
         none), else Conflict. ``sync``: return when it is on stable storage, whatever the policy.
@@ -93,10 +105,20 @@ class StoreCore:
                 self._wait_for_work()
                 self._engine.put(data, encoded, expiry, condition)
             self._end_write(sync)
-            return self._engine.last_lsn
+            version = self._engine.last_lsn
+            return self._written(version) if meta else version
 
     @cython.annotation_typing(False)
-    def delete(self, key: Key, *, if_version: int | None = None, return_value: bool = False, sync: bool = False) -> Any:
+    def delete(
+        self,
+        key: Key,
+        *,
+        if_version: int | None = None,
+        return_value: bool = False,
+        sync: bool = False,
+        acks: str | None = None,
+        meta: bool = False,
+    ) -> Any:
         """Remove the key. True if it was there, False if not; with ``return_value`` the old value in place of True."""
         data = self._codec.key(key)
         condition = _ANY_VERSION if if_version is None else check_version(if_version)
@@ -108,12 +130,13 @@ class StoreCore:
                 self._wait_for_work()
                 old = self._engine.delete(data, condition)
             self._end_write(sync)
-        if old is None:
-            return False
-        return self._read(old, False) if return_value else True
+            found = False if old is None else self._read(old, False) if return_value else True
+            return self._written(found) if meta else found
 
     @cython.annotation_typing(False)
-    def mget(self, keys: Iterable[Key], *, meta: bool = False) -> list[Any]:
+    def mget(
+        self, keys: Iterable[Key], *, meta: bool = False, stale_ms: int | None = None, at: At | None = None
+    ) -> list[Any]:
         """The values of several keys in the order asked, at one point in time; None for those that have none."""
         wanted = self._codec.keys(keys)
         with self._lock:
@@ -122,12 +145,14 @@ class StoreCore:
         return [None if entry is None else self._read(entry, meta) for entry in entries]
 
     @cython.annotation_typing(False)
-    def batch(self, ops: Iterable[BatchOp], *, sync: bool = False) -> list[int | bool]:
+    def batch(
+        self, ops: Iterable[BatchOp], *, sync: bool = False, acks: str | None = None, meta: bool = False
+    ) -> list[Any]:
         """Several puts and deletes, which take effect together or not at all, also in a crash.
 
         An operation is ``("put", key, value[, {"ttl": seconds, "if_version": n}])`` or ``("delete", key[,
         {"if_version": n}])``; it sees those before it. The result has a version for each put and a bool for each
-        delete.
+        delete, with ``meta`` each as a ``Written``.
         """
         with self._lock:
             self._begin_write()
@@ -138,9 +163,12 @@ class StoreCore:
                 self._wait_for_work()
                 answers = self._engine.batch(encoded)
             self._end_write(sync)
-        return answers
+            return [self._written(answer) for answer in answers] if meta else answers
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _written(self, result: Any) -> Written:
+        return Written(result, At(0, self._engine.term, self._engine.last_lsn))
 
     @cython.cfunc
     def _read(self, entry: Entry, meta: object) -> Any:

@@ -22,6 +22,10 @@ def begin_anew(disk: Disk, config: ShardConfig, topology: Topology, error: Store
     """Set the store aside that is damaged as ``error`` says; raises ``error`` again if it may not be given up."""
     state = topology.shards.get(ShardId(config.id))
     if state is None or config.replica not in state.followers or config.replica in state.in_sync:
+        event(
+            log, logging.ERROR, "store damaged, not given up while others may count on it", shard=config.id,
+            replica=config.replica, topology=None if state is None else state.to_json(), error=error,
+        )  # fmt: skip
         raise error
     event(
         log, logging.ERROR, "store damaged, beginning anew with a copy of the leader's", shard=config.id,

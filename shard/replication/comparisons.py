@@ -15,14 +15,14 @@ its own snapshot when it stands at exactly that LSN.
 A comparison that nobody asks about for ``IDLE_SECONDS`` is given up by its leader, and so by the followers.
 """
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sherd.common.errors import BadRequest, ConfigError, Corruption, Overloaded, StoreFull, Unavailable
 from sherd.common.topology.layout import FIRST_TOKEN, Mode
 from sherd.common.topology.token_map import TokenMap
+from sherd.common.world import World
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.snapshot import Snapshot
 from sherd.shard.replication.digest import Digest, hash_range_starts, token_ranges
@@ -55,9 +55,10 @@ class _Comparison:
 class Comparisons:
     """Those that one replica takes part in, as the leader or as a follower."""
 
-    def __init__(self, engine: Engine, monotonic: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, world: World) -> None:
         self._engine = engine
-        self._monotonic = monotonic
+        self._random = world.random
+        self._monotonic = world.clock.monotonic
         self._found: dict[int, _Comparison] = {}
         self._awaited = False
 
@@ -76,7 +77,7 @@ class Comparisons:
         if len(self._found) >= COMPARISONS_MAX:
             raise Overloaded(f"{COMPARISONS_MAX} comparisons of this shard are under way")
         snapshot = self._engine.snapshot()
-        number, lsn = secrets.randbits(63), self._engine.last_lsn
+        number, lsn = self._random.getrandbits(63), self._engine.last_lsn
         self._found[number] = _Comparison(lsn, self._monotonic(), snapshot)
         return [number, lsn, self._engine.now_ms(), self._range_starts(mode)]
 

@@ -5,13 +5,11 @@ nobody reads from for ``IDLE_SECONDS`` is given up; its follower begins another 
 """
 
 import contextlib
-import secrets
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sherd.common.disk import Disk
 from sherd.common.errors import BadRequest, Overloaded, Unavailable
+from sherd.common.world import World
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import table_name
@@ -52,10 +50,10 @@ class _Copy:
 class Copies:
     """The copies under way."""
 
-    def __init__(self, engine: Engine, disk: Disk, monotonic: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, world: World) -> None:
         self._engine = engine
-        self._disk = disk
-        self._monotonic = monotonic
+        self._world = world
+        self._monotonic = world.clock.monotonic
         self._copies: dict[int, _Copy] = {}
 
     def begin(self) -> list[Any]:
@@ -64,7 +62,7 @@ class Copies:
             raise Overloaded(f"{COPIES_MAX} copies of this shard are under way")
         installer = self._engine.installer
         state = CopiedState.of(installer.manifest)
-        number = secrets.randbits(63)
+        number = self._world.random.getrandbits(63)
         sizes = {table.number: table.bytes for table in state.tables}
         self._copies[number] = _Copy(installer.pin(), sizes, self._monotonic())
         return [number, encode_state(state)]
@@ -77,7 +75,7 @@ class Copies:
         if table not in found.sizes or not 0 <= offset < found.sizes[table] or not 0 < size <= PIECE_BYTES_MAX:
             raise BadRequest(f"a copy has no {size} bytes at {offset} of table {table}")
         found.read_at = self._monotonic()
-        with contextlib.closing(self._disk.open_read(f"{self._engine.directory}/{table_name(table)}")) as file:
+        with contextlib.closing(self._world.disk.open_read(f"{self._engine.directory}/{table_name(table)}")) as file:
             return file.pread(size, offset)
 
     def end(self, copy: int) -> None:

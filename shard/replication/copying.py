@@ -11,6 +11,7 @@ import logging
 
 from sherd.common.disk import Disk
 from sherd.common.logs import event
+from sherd.common.net.network import Network
 from sherd.common.net.stream import Stream
 from sherd.shard.lsm.adoption import PART_SUFFIX, CopiedState, CopyDir
 from sherd.shard.lsm.manifest import TableMeta
@@ -22,11 +23,11 @@ PIECE_BYTES = 1 << 20
 ANSWER_SECONDS_MAX = 30.0
 
 
-async def fetch_tables(disk: Disk, directory: str, address: str) -> CopiedState:
+async def fetch_tables(disk: Disk, network: Network, directory: str, address: str) -> CopiedState:
     """Have every table of the leader in ``copy/``; what they hold. OSError, TimeoutError, SherdError or ValueError if
     that can't be done now.
     """
-    stream = await Stream.open(address)
+    stream = await Stream.open(network, address)
     try:
         match await _ask(stream, "copy", []):
             case [int(copy), found]:

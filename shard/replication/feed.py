@@ -17,6 +17,7 @@ import msgpack
 
 from sherd.common.errors import NotLeader, StoreCorrupt, Unavailable
 from sherd.common.logs import event
+from sherd.common.world import World
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import TERM_LSN_STEP
 from sherd.shard.lsm.log_tail import LogPiece, LogTail
@@ -49,13 +50,14 @@ class _Parked:
 
 @dataclass(slots=True)
 class Feed:
-    """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic;
-    ``given_up`` is the id of the store that it is to give up.
+    """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic, and
+    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet. ``given_up`` is the id of the
+    store that it is to give up.
     """
 
     name: str
+    heard_at: float
     acked_lsn: int = 0
-    heard_at: float = float("-inf")
     pid: int = 0
     store: bytes = b""
     given_up: bytes = b""
@@ -79,22 +81,22 @@ class Feeds:
         self,
         engine: Engine,
         gate: ReplyGate,
-        monotonic: Callable[[], float],
+        world: World,
         read_in_thread: ReadInThread,
         *,
         needs_sync: bool,
     ) -> None:
         self._engine = engine
         self._gate = gate
-        self._monotonic = monotonic
+        self._monotonic = world.clock.monotonic
         self._read_in_thread = read_in_thread
         self._needs_sync = needs_sync
         self._feeds: dict[str, Feed] = {}
         self._in_sync: frozenset[str] = frozenset()
         self._admitted: dict[str, tuple[int, int]] = {}  # by name: at which revision, and up to where it has to come
         self._progress = Progress()
-        self.copies = Copies(engine, engine.disk, monotonic)
-        self.comparisons = Comparisons(engine, monotonic)
+        self.copies = Copies(engine, world)
+        self.comparisons = Comparisons(engine, world)
         engine.tail = LogTail(engine.last_lsn + 1, TAIL_BYTES_MAX)
 
     def set_members(self, revision: int, members: Iterable[str], in_sync: Iterable[str]) -> None:
@@ -102,7 +104,7 @@ class Feeds:
         wanted = set(members)
         self._admitted = {name: one for name, one in self._admitted.items() if one[0] >= revision and name in wanted}
         for name in wanted - self._feeds.keys():
-            self._feeds[name] = Feed(name)
+            self._feeds[name] = Feed(name, self._monotonic())
         for name in self._feeds.keys() - wanted:
             self._close(self._feeds.pop(name))
         self._in_sync = frozenset(in_sync) & wanted
@@ -184,6 +186,11 @@ class Feeds:
                 told = True
         return told
 
+    def has_all(self, name: str) -> bool:
+        """Whether that follower has acknowledged everything, and is not to give it up."""
+        feed = self._feeds.get(name)
+        return feed is not None and not feed.to_rebuild and feed.acked_lsn >= self._engine.last_lsn
+
     def close(self) -> None:
         """Lead no longer."""
         self._engine.tail = None
@@ -205,7 +212,7 @@ class Feeds:
                 "lag_records": lag.records,
                 "lag_bytes": lag.log_bytes,
                 "lag_seconds": round(lag.seconds, 3),
-                "heard_seconds_ago": None if feed.heard_at < 0 else round(now.at - feed.heard_at, 3),
+                "heard_seconds_ago": round(now.at - feed.heard_at, 3),
                 "awaited": name in self._in_sync or name in self._admitted,
                 "rebuild": feed.to_rebuild,
             }
@@ -234,7 +241,8 @@ class Feeds:
     def _count(self) -> None:
         """What is acknowledged has changed: tell the gate, and which log is still needed."""
         awaited = self._in_sync | self._admitted.keys()
-        self._gate.replicated(min((self._feeds[name].acked_lsn for name in awaited), default=None))
+        acked_lsn = min((self._feeds[name].acked_lsn for name in awaited), default=None)
+        self._gate.replicated(acked_lsn, 1 + len(self._in_sync))
         self._engine.retain(self._needed_lsn())
 
     def _needed_lsn(self) -> int | None:
@@ -289,7 +297,7 @@ class Feeds:
             return
         engine = self._engine
         needed_lsn, marks = self._needed_lsn() or 0, self.comparisons.marks
-        leader = LeaderState(engine.term, engine.last_lsn, engine.now_ms(), needed_lsn, marks)
+        leader = LeaderState(engine.term, engine.written_lsn, engine.now_ms(), needed_lsn, marks)
         answer = msgpack.packb(Answer(kind, leader, piece, fork_lsn).encode())
         self._gate.reply(parked.sink, parked.msgid, answer, 0, False, False)
 

@@ -12,14 +12,13 @@ when nobody counts it in sync any more, and until then what it holds may be the 
 
 import asyncio
 import logging
-import os
-import random as random_module
 from collections.abc import Callable
 from typing import Any
 
 from sherd.common.errors import Overloaded, SherdError, StoreFull
 from sherd.common.logs import event
 from sherd.common.net.stream import Stream
+from sherd.common.world import World
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.comparisons import Comparisons
@@ -30,6 +29,9 @@ log = logging.getLogger(__name__)
 
 PULL_BYTES = 1 << 20
 WAIT_MS = 500
+HURRY_WAIT_MS_MIN = 10
+HURRY_SECONDS = 10.0
+"""How long the leader goes on being asked more often after the last read that needed it."""
 SILENCE_SECONDS = 5.0
 """How long an answer may take beyond what was asked to wait for."""
 CONNECT_SECONDS = 5.0
@@ -61,7 +63,7 @@ class Copied(Exception):
 class Follower:
     """Keeps ``engine`` on the log of the leader at ``leader()``; ``end_turn`` commits what was applied.
 
-    ``caught_up_at`` is when it last had all that the leader had, in monotonic seconds; ``state`` is for status.
+    ``caught_up_at`` is a time, in monotonic seconds, at which the leader had nothing that is not here now.
     """
 
     def __init__(
@@ -71,23 +73,24 @@ class Follower:
         shard: int,
         leader: Callable[[], str],
         end_turn: Callable[[], None],
-        monotonic: Callable[[], float],
-        random: random_module.Random,
+        world: World,
     ) -> None:
         self._engine = engine
         self._name = name
         self._shard = shard
         self._leader = leader
         self._end_turn = end_turn
-        self._monotonic = monotonic
-        self._random = random
+        self._world = world
+        self._monotonic = world.clock.monotonic
         self._stream: Stream | None = None
         self._acked_lsn = 0
         self._complaint = ""
+        self._wait_ms = WAIT_MS
+        self._hurry_until = float("-inf")
         self.caught_up_at = float("-inf")
         self.leader_last_lsn = 0
         self.connected_to = ""
-        self.comparisons = Comparisons(engine, monotonic)
+        self.comparisons = Comparisons(engine, world)
 
     async def run(self) -> None:
         """Follow until cancelled. Raises Cut or Copied, and StoreError when the engine is down."""
@@ -105,7 +108,7 @@ class Follower:
                     self._drop()
             if self._monotonic() - began > PAUSE_SECONDS_MAX:
                 pause = PAUSE_SECONDS_MIN
-            await asyncio.sleep(pause * self._random.uniform(0.5, 1.0))
+            await asyncio.sleep(pause * self._world.random.uniform(0.5, 1.0))
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
 
     def synced(self) -> None:
@@ -113,6 +116,14 @@ class Follower:
         if self._stream is not None and self._engine.synced_lsn > self._acked_lsn:
             self._acked_lsn = self._engine.synced_lsn
             self._stream.send("ack", [self._position().encode()])
+
+    def hurry(self, stale_seconds: float) -> None:
+        """Somebody wants a state that is no older: a leader that has nothing new is to say so often enough for that."""
+        now = self._monotonic()
+        wait_ms = max(int(stale_seconds * 1000 / 4), HURRY_WAIT_MS_MIN)
+        if wait_ms <= self._wait_ms or now > self._hurry_until:
+            self._wait_ms = min(wait_ms, WAIT_MS)
+            self._hurry_until = now + HURRY_SECONDS
 
     def _drop(self) -> None:
         if self._stream is not None:
@@ -123,7 +134,7 @@ class Follower:
     async def _follow(self, address: str) -> None:
         """One connection, to its end."""
         async with asyncio.timeout(CONNECT_SECONDS):
-            self._stream = stream = await Stream.open(address)
+            self._stream = stream = await Stream.open(self._world.network, address)
             found = await stream.ask("hello", [{"link": self._name, "purpose": "replication"}])
         if not isinstance(found, dict) or found.get("shard") != self._shard:
             raise ConnectionError(f"{address} is not shard {self._shard}: {found!r}")
@@ -132,28 +143,36 @@ class Follower:
         event(log, logging.INFO, "following", leader=address, last_lsn=self._engine.last_lsn)
         asked_anew = False
         while address == self._leader():
-            if self._engine.damaged and not asked_anew:
-                asked_anew = True
-                event(log, logging.ERROR, "damaged, asking to begin anew", leader=address, met=self._engine.damaged)
-                async with asyncio.timeout(SILENCE_SECONDS):
-                    await stream.ask("rebuild", [self._name])
-            pull = Pull(self._position(), PULL_BYTES, WAIT_MS)
+            asked_at = self._monotonic()
+            wait_ms = self._wait_ms if asked_at < self._hurry_until else WAIT_MS
+            pull = Pull(self._position(), PULL_BYTES, wait_ms)
             self._acked_lsn = self._engine.synced_lsn
             async with asyncio.timeout(WAIT_MS / 1000 + SILENCE_SECONDS):
                 answer = Answer.decode(await stream.ask("pull", pull.encode()))
-            await self._take(answer)
+            await self._take(answer, asked_at)
+            if self._engine.damaged and not asked_anew:
+                asked_anew = True
+                await self._ask_anew(stream)
 
-    async def _take(self, answer: Answer) -> None:
+    async def _ask_anew(self, stream: Stream) -> None:
+        """Have the leader tell this follower to begin anew; it knows the follower by now, since that has pulled."""
+        met = self._engine.damaged
+        event(log, logging.ERROR, "damaged, asking to begin anew", leader=self.connected_to, met=met)
+        async with asyncio.timeout(SILENCE_SECONDS):
+            await stream.ask("rebuild", [self._name])
+
+    async def _take(self, answer: Answer, asked_at: float) -> None:
         if answer.leader.term < self._engine.term:
             raise ConnectionError(f"the leader is of term {answer.leader.term}, the log of {self._engine.term}")
         engine = self._engine
         if answer.kind == FORK and engine.installer.manifest.flushed_lsn <= answer.fork_lsn:
             raise Cut(answer.fork_lsn)
         if answer.kind in (FORK, COPY, REBUILD):
-            state = await fetch_tables(engine.disk, engine.directory, self.connected_to)
+            state = await fetch_tables(engine.disk, self._world.network, engine.directory, self.connected_to)
             raise Copied(state, None if answer.kind == COPY else answer.fork_lsn)
         self.comparisons.heed(answer.leader.marks)
         self.leader_last_lsn = answer.leader.last_lsn
+        engine.time.seen(answer.leader.time_ms)
         engine.retain(answer.leader.needed_lsn or None)
         if answer.kind == LOG and answer.piece is not None:
             for header, body in answer.piece.records():
@@ -162,7 +181,7 @@ class Follower:
                     self.comparisons.reach()
             self._end_turn()
         if engine.last_lsn >= answer.leader.last_lsn:
-            self.caught_up_at = self._monotonic()
+            self.caught_up_at = asked_at
 
     async def _apply(self, header: Any, body: bytes) -> None:
         """Apply one record, when there is room for it."""
@@ -178,7 +197,7 @@ class Follower:
     def _position(self) -> Position:
         engine = self._engine
         store = engine.installer.manifest.store_id
-        return Position(self._name, os.getpid(), engine.written_lsn, engine.synced_lsn, engine.terms, store)
+        return Position(self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms, store)
 
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""

@@ -30,3 +30,13 @@ def _end_of(term: int, history: History, last_lsn: int) -> int:
         if later > term:
             return first_lsn - TERM_LSN_STEP
     return last_lsn
+
+
+def term_of(history: History, lsn: int) -> int | None:
+    """The term that ``lsn`` was written in; None if it is older than the history, or of no term in it."""
+    for i in range(len(history) - 1, -1, -1):
+        term, first_lsn = history[i]
+        if lsn >= first_lsn:
+            follows = history[i + 1][1] if i + 1 < len(history) else None
+            return term if follows is None or lsn <= follows - TERM_LSN_STEP else None
+    return None

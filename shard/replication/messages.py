@@ -76,8 +76,8 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class LeaderState:
-    """What every answer tells of the leader: its last LSN, its time, from where on anybody may need the log, and at
-    which LSNs replicas are being compared, (id, LSN) each.
+    """What every answer tells of the leader: the last LSN in its log, its time, from where on anybody may need the log,
+    and at which LSNs replicas are being compared, (id, LSN) each.
     """
 
     term: int

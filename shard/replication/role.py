@@ -1,46 +1,49 @@
 """What a replica does about the others: follows the leader, or leads and is followed; and the way between.
 
-| is | the topology says | then |
+| is | happens | then |
 |---|---|---|
 | follower | another leads | follows it; where that is may change at any time |
-| follower | this one leads, in a later term | stops following, takes its predecessor's log, begins the term |
-| leader | this one leads in its term | is followed by the others, waits for those in sync |
-| leader | anything else | ``SteppedDown``: this life ends, and the next one follows |
+| follower | this one leads, in a later term | claims its seat, takes its predecessor's log, begins the term |
+| leader | it leads in its term | is followed by the others, waits for those in sync |
+| leader | another leads, or its seat's deadline is over | ``SteppedDown``: this life ends, and the next one follows |
+| leader | it is asked to hand over | refuses requests until its successor has everything, then follows |
 
-A follower whose log can't be mended by following ends its life as well: ``Cut``, ``Copied``.
+A leader whose successor does not come to have everything in time serves on. Every life begins as a follower, so a term
+is never led twice. A follower whose log can't be mended by following ends its life as well: ``Cut``, ``Copied``.
 """
 
 import asyncio
 import contextlib
 import logging
 import os
-import random
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 
-from sherd.common.clock import Clock
-from sherd.common.disk import Disk
+from sherd.common.errors import SherdError, StoreError
 from sherd.common.logs import event
 from sherd.common.topology.state import ShardState
 from sherd.common.types import ShardId
-from sherd.shard.admin import ShardAdmin
+from sherd.common.world import World
 from sherd.shard.config import ShardConfig
-from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.log_tail import LogPiece
 from sherd.shard.replication.feed import Feeds
 from sherd.shard.replication.follower import Follower
+from sherd.shard.replication.seat import Seat
+from sherd.shard.replication.stale_reads import StaleReads
 from sherd.shard.replication.succession import take_over_log
-from sherd.shard.replies import ReplyGate
+from sherd.shard.service import ShardService
 from sherd.shard.turn import Turn
 
 log = logging.getLogger(__name__)
 
 SHIP_SECONDS = 0.002
 """How long followers wait for more to be written, where acknowledgements do not wait for them."""
+HAND_OVER_SECONDS = 2.0
+"""How long a leader refuses requests for a successor that lacks something, after it was last asked to hand over."""
 
 
 class SteppedDown(Exception):
-    """Another leads this shard now, or this replica in a later term."""
+    """Another leads this shard now, or this replica in a later term, or nobody knows."""
 
 
 class Replication:
@@ -49,63 +52,117 @@ class Replication:
     def __init__(
         self,
         config: ShardConfig,
-        engine: Engine,
-        gate: ReplyGate,
-        turn: Turn,
-        admin: ShardAdmin,
+        seat: Seat,
+        world: World,
         loop: asyncio.AbstractEventLoop,
-        disk: Disk,
-        clock: Clock,
+        service: ShardService,
+        turn: Turn,
     ) -> None:
         self._config = config
-        self._engine = engine
-        self._gate = gate
-        self._turn = turn
-        self._admin = admin
+        self._seat = seat
+        self._world = world
         self._loop = loop
-        self._disk = disk
-        self._clock = clock
+        self._service = service
+        self._engine = service.engine
+        self._gate = service.gate
+        self._turn = turn
         self._needs_sync = config.engine.fsync_policy.mode == "always"
         self._state = ShardState(ShardId(config.id))
         self._feeds: Feeds | None = None
         self._ship_scheduled = False
         self._follower: Follower | None = None
         self._following: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log")
+        self._frozen_until = 0.0
+        self._handed_over = False
+        self._complaint = ""
+        self._thread = world.thread("log")
+        service.following = True
+        turn.may_answer = self._may_answer
+        service.admin.hand_over = self._hand_over
 
-    def begin(self, state: ShardState) -> None:
-        """Take up the role that the engine was opened for."""
+    async def begin(self, state: ShardState) -> None:
+        """Take up the role that the topology gives this replica; it may take a while to lead."""
         self._state = state
+        if state.leader == self._config.replica and state.term <= self._engine.term and not self._seat.patient:
+            raise StoreError(
+                f"{self._config.data} has seen term {self._engine.term}, the topology is of term {state.term}: it is "
+                "an older one, restored from a backup perhaps; use the one that belongs to the data"
+            )
+        if self._is_called():
+            await self._try_to_lead()
         if self._engine.following:
             self._follow()
-        else:
-            self._lead(state)
 
     async def adopt(self, state: ShardState) -> None:
-        """The topology has changed, perhaps. SteppedDown if this is not the leader any more."""
-        self._state = state
-        leads = state.leader == self._config.replica
-        if self._engine.following:
-            if leads and state.term > self._engine.term:
-                await self._succeed(state)
-        elif not leads or state.term != self._engine.term:
-            event(
-                log, logging.WARNING, "stepping down", shard=self._config.id, replica=self._config.replica,
-                term=self._engine.term, leader=state.leader, its_term=state.term,
-            )  # fmt: skip
-            raise SteppedDown(f"{state.leader} leads in term {state.term}")
-        elif self._feeds is not None:
-            self._feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
-            self._turn.schedule()
-
-    def tick(self) -> None:
-        """To be called regularly. Raises what has ended the following."""
-        if self._feeds is not None and self._feeds.tick():
-            self._turn.schedule()
+        """To be called regularly, with what the topology says now. Raises what ends this life: ``SteppedDown`` if this
+        is not the leader any more, and what has ended the following.
+        """
+        changed, self._state = state is not self._state, state
         if self._follower is not None:
             self._follower.comparisons.tick()
         if self._following is not None and self._following.done():
             self._following.result()
+        if self._engine.following:
+            if self._is_called():
+                await self._try_to_lead()
+            return
+        if self._handed_over:
+            await self._demote()
+            return
+        self._check_seat(state)
+        if self._feeds is not None:
+            if changed:
+                self._feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
+            if self._feeds.tick() or changed:
+                self._turn.schedule()
+
+    def _is_called(self) -> bool:
+        """Whether the topology calls this replica, which follows, to lead."""
+        return self._state.leader == self._config.replica and self._state.term > self._engine.term
+
+    def _check_seat(self, state: ShardState) -> None:
+        """Of a leader: SteppedDown unless it still is that."""
+        if self._frozen_until and self._world.clock.monotonic() > self._frozen_until:
+            self._frozen_until = 0.0
+            self._service.following = False
+            event(log, logging.WARNING, "not handed over: the successor lacks something, leading on", shard=state.id)
+        if state.leader != self._config.replica or state.term != self._engine.term:
+            self._step_down(f"{state.leader} leads in term {state.term}")
+        if self._world.clock.boottime() >= self._seat.deadline:
+            self._step_down("the lease was not renewed in time")
+
+    def _step_down(self, why: str) -> None:
+        event(
+            log, logging.WARNING, "stepping down", shard=self._config.id, replica=self._config.replica,
+            term=self._engine.term, why=why,
+        )  # fmt: skip
+        raise SteppedDown(why)
+
+    def _may_answer(self) -> bool:
+        return self._engine.following or self._world.clock.boottime() < self._seat.deadline
+
+    def _hand_over(self, successor: str, term: int) -> bool:
+        """Refuse requests from now on; True once ``successor`` has everything, which is the end of this leader."""
+        if self._feeds is None or term != self._engine.term:
+            return False
+        self._service.following = True
+        self._frozen_until = self._world.clock.monotonic() + HAND_OVER_SECONDS
+        owed = self._engine.staged or self._gate.held() or self._gate.copying() or self._gate.delayed()
+        self._handed_over = self._handed_over or (not owed and self._feeds.has_all(successor))
+        return self._handed_over
+
+    async def _demote(self) -> None:
+        """Follow: this leader has handed over, and nothing was done here since."""
+        self._handed_over, self._frozen_until = False, 0.0
+        self._stop_feeding()
+        self._gate.follow()
+        self._engine.follow()
+        self._follow()
+        await self._seat.resign()
+        event(
+            log, logging.WARNING, "handed over, follows now", shard=self._config.id, replica=self._config.replica,
+            last_lsn=self._engine.last_lsn,
+        )  # fmt: skip
 
     def after_turn(self) -> None:
         """A turn has ended."""
@@ -115,11 +172,14 @@ class Replication:
     async def stop(self) -> None:
         """Neither follow nor be followed."""
         await self._stop_following()
+        self._stop_feeding()
+        self._thread.shutdown(wait=True)
+
+    def _stop_feeding(self) -> None:
         if self._feeds is not None:
             self._feeds.close()
-            self._feeds = None
-            self._admin.feeds = self._admin.comparisons = None
-        self._thread.shutdown(wait=True)
+            admin = self._service.admin
+            self._feeds = admin.feeds = admin.comparisons = self._turn.ship = None
 
     def describe(self) -> dict[str, object]:
         """For status: ``role``, and what the role knows of the others."""
@@ -137,10 +197,11 @@ class Replication:
             self._config.id,
             lambda: self._state.leader_address if self._state.leader != self._config.replica else "",
             self._end_turn,
-            self._clock.monotonic,
-            random.Random(),
+            self._world,
         )
-        self._admin.comparisons = self._follower.comparisons
+        admin = self._service.admin
+        admin.comparisons = self._follower.comparisons
+        admin.stale_reads = StaleReads(self._engine, self._config.id, self._follower, self._world.clock.monotonic)
         self._following = self._loop.create_task(self._follower.run())
 
     async def _stop_following(self) -> None:
@@ -148,33 +209,54 @@ class Replication:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(self._following, return_exceptions=True)
+        admin = self._service.admin
         if self._follower is not None:
-            self._admin.comparisons = None
             self._follower.comparisons.close()
-        self._following = self._follower = None
+            admin.comparisons = None
+        self._following = self._follower = admin.stale_reads = None
 
-    async def _succeed(self, state: ShardState) -> None:
-        """Become the leader."""
-        began = self._clock.monotonic()
+    async def _try_to_lead(self) -> None:
+        """Lead as the topology says, if the seat is to be had. It is asked for again at the next call if not."""
+        state = self._state
+        try:
+            claimed = await self._seat.claim(state)
+        except SherdError as error:
+            self._complain(f"the seat of the leader can't be claimed now: {error}")
+            return
+        if not claimed:
+            self._complain(f"the seat of the leader in term {state.term} is not to be had")
+        elif state is self._state:
+            await self._lead(state)
+
+    async def _lead(self, state: ShardState) -> None:
+        began = self._world.clock.monotonic()
         await self._stop_following()
         self._turn.end()
         await self._turn.settle()
         records = sum(self._take_over(name) for name in state.predecessors)
         self._engine.lead(state.term)
         self._gate.synced(self._engine.synced_lsn)
-        self._lead(state)
+        if len(state.replicas) > 1:
+            self._feed(state)
+        self._service.following = False
         event(
-            log, logging.WARNING, "leads now", shard=self._config.id, replica=self._config.replica, term=state.term,
-            predecessors=",".join(state.predecessors), records_taken_over=records, last_lsn=self._engine.last_lsn,
-            seconds=round(self._clock.monotonic() - began, 3),
+            log, logging.WARNING if state.predecessors else logging.INFO, "leads now", shard=self._config.id,
+            replica=self._config.replica, term=state.term, predecessors=",".join(state.predecessors),
+            records_taken_over=records, last_lsn=self._engine.last_lsn,
+            seconds=round(self._world.clock.monotonic() - began, 3),
         )  # fmt: skip
+
+    def _complain(self, text: str) -> None:
+        if text != self._complaint:
+            self._complaint = text
+            event(log, logging.WARNING, text, shard=self._config.id, replica=self._config.replica)
 
     def _take_over(self, predecessor: str) -> int:
         """Take the log of the one who led before, if it is on this host; the number of records."""
         directory = self._config.directory_of(predecessor)
-        if not self._disk.exists(directory) or directory == os.path.abspath(self._config.data):
+        if not self._world.disk.exists(directory) or directory == os.path.abspath(self._config.data):
             return 0
-        return take_over_log(self._engine, self._disk, directory)
+        return take_over_log(self._engine, self._world.disk, directory)
 
     def _end_turn(self) -> None:
         """Commit what was applied; where only what is durable counts, make it so."""
@@ -182,19 +264,20 @@ class Replication:
         if self._needs_sync:
             self._turn.want_sync()
 
-    def _lead(self, state: ShardState) -> None:
-        if len(state.replicas) == 1:
-            return
+    def _feed(self, state: ShardState) -> None:
+        """Be followed."""
         self._feeds = feeds = Feeds(
-            self._engine, self._gate, self._clock.monotonic, self._read_in_thread, needs_sync=self._needs_sync
+            self._engine, self._gate, self._world, self._read_in_thread, needs_sync=self._needs_sync
         )
         feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
         self._turn.ship = feeds.serve if self._config.acks == "insync" else self._ship_soon
-        self._admin.feeds, self._admin.comparisons = feeds, feeds.comparisons
+        self._service.admin.feeds, self._service.admin.comparisons = feeds, feeds.comparisons
 
     def _ship_soon(self) -> None:
-        """Nobody waits for the followers: let what several turns write go to them together."""
-        if not self._ship_scheduled:
+        """Let what several turns write go to followers together, unless a reply waits for them."""
+        if self._gate.copying() > 0 and self._feeds is not None:
+            self._feeds.serve()
+        elif not self._ship_scheduled:
             self._ship_scheduled = True
             self._loop.call_later(SHIP_SECONDS, self._ship)
 

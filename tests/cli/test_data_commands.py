@@ -23,6 +23,17 @@ def test_put_get_delete(on_cluster):
     assert on_cluster("delete", "a").code == 1
 
 
+def test_followers_may_be_waited_for_and_read_from(on_cluster, tmp_path):
+    assert on_cluster("put", "a", "hello", "--acks", "insync").code == 0
+    assert on_cluster("get", "a", "--stale-ms", 500).out == b"hello"
+    assert on_cluster("count", "--stale-ms", 500).out == b"1\n"
+    assert on_cluster("delete", "a", "--acks", "insync").code == 0
+    assert on_cluster("put", "a", "b", "--acks", "all").code == 2
+    assert on_cluster("get", "a", "--stale-ms", 0).code == 2
+    refused = on_cluster("get", "a", "--stale-ms", 500, "--data", tmp_path)
+    assert (refused.code, "--stale-ms has no meaning with --data" in refused.err) == (2, True)
+
+
 @pytest.mark.parametrize("value", ["", "über", "two\nlines", "-x", '{"a": 1}'])
 def test_text_is_stored_as_str(on_cluster, cluster, value):
     assert on_cluster("put", "k", "--", value).code == 0

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sherd.client.requests import Commands, check_limit, prefix_end
 from sherd.common.codec import Codec, JsonEncoder
 from sherd.common.errors import BadRequest, ConfigError, TooLarge
-from sherd.common.types import Versioned
+from sherd.common.types import At, Versioned, Written
 
 plain: Any = Commands(Codec())  # also called with what its types forbid
 
@@ -49,6 +49,15 @@ plain: Any = Commands(Codec())  # also called with what its types forbid
         (plain.count("a", "user:c", prefix="user:"), "count", (b"user:", b"user:c")),
         (plain.count(None, b"\xff\xff\xff", prefix=b"\xff\xff"), "count", (b"\xff\xff", b"\xff\xff\xff")),
         (plain.count(prefix=b"\xff"), "count", (b"\xff", None)),
+        (plain.get("k", stale_ms=5, at=At(1, 2, 3)), "get", (b"k", {"stale_ms": 5, "at": [1, 2, 3]})),
+        (plain.get("k", meta=True, at=[1, 2, 3]), "get", (b"k", {"meta": True, "at": [1, 2, 3]})),
+        (plain.mget(["k"], stale_ms=5), "mget", ([b"k"], {"stale_ms": 5})),
+        (plain.count(stale_ms=5), "count", (None, None, {"stale_ms": 5})),
+        (plain.scan_first(None, None, stale_ms=5), "scan", (None, None, {"stale_ms": 5})),
+        (plain.scan_next(b"cur", at=(1, 2, 3)), "scan", (None, None, {"at": [1, 2, 3], "cursor": b"cur"})),
+        (plain.put("k", 1, acks="insync"), "put", (b"k", 1, {"acks": "insync"})),
+        (plain.delete("k", acks="leader", meta=True), "delete", (b"k", {"acks": "leader", "meta": True})),
+        (plain.batch([], acks="insync", meta=True), "batch", ([], {"acks": "insync", "meta": True})),
         (plain.ping(), "ping", ()),
         (plain.status(), "status", ()),
         (plain.topology(), "topology", ()),
@@ -97,6 +106,12 @@ def test_what_is_sent(request_: Any, method: str, params: tuple[Any, ...]) -> No
         (lambda: plain.scan_first("a", "b", page_bytes=5 * 2**20), BadRequest, "page_bytes"),
         (lambda: check_limit(-1), BadRequest, "limit"),
         (lambda: check_limit("1"), TypeError, "limit"),  # type: ignore[arg-type]
+        (lambda: plain.get("k", stale_ms=0), BadRequest, "stale_ms"),
+        (lambda: plain.get("k", stale_ms=1.5), TypeError, "stale_ms"),
+        (lambda: plain.get("k", at=3), TypeError, "at is"),
+        (lambda: plain.get("k", at=(1, 2)), TypeError, "at is"),
+        (lambda: plain.mget(["k"], at=(1, 2, -1)), BadRequest, "at"),
+        (lambda: plain.put("k", 1, acks="all"), BadRequest, "acks"),
     ],
 )
 def test_what_is_refused_before_sending(make: Any, error: type[Exception], word: str) -> None:
@@ -115,6 +130,16 @@ def test_reading() -> None:
     page = plain.scan_first(None, None).read([[[b"a", 1], [b"b", 2]], b"cursor"])
     assert page == ([(b"a", 1), (b"b", 2)], b"cursor")
     assert plain.scan_first(None, None, keys_only=True).read([[b"a"], None]) == ([b"a"], None)
+
+
+def test_reading_what_a_write_with_meta_tells() -> None:
+    at = At(1, 2, 3)
+    assert plain.put("k", 1, meta=True).read([7, [1, 2, 3]]) == Written(7, at)
+    assert plain.delete("k", meta=True).read([False, [1, 2, 3]]) == Written(False, at)
+    assert plain.delete("k", return_value=True, meta=True).read([{"a": 1}, [1, 2, 3]]) == Written({"a": 1}, at)
+    assert plain.batch([], meta=True).read([[7, [1, 2, 3]], [True, [1, 2, 3]]]) == [Written(7, at), Written(True, at)]
+    encoded = Commands(Codec(None, JsonEncoder()))
+    assert encoded.delete("k", return_value=True, meta=True).read([b"[1]", [1, 2, 3]]).result == [1]
 
 
 def test_an_encoder_replaces_messagepack() -> None:

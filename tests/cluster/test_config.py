@@ -8,6 +8,7 @@ import pytest
 from sherd.cli.reference import reference
 from sherd.cli.settings import SECTIONS, sources_of
 from sherd.cluster.config import ClusterConfig
+from sherd.cluster.etcd.config import EtcdConfig
 from sherd.common.config import Sources, changed_flags, without_settings
 from sherd.common.errors import ConfigError
 from sherd.common.limits import MIB, Limits
@@ -112,6 +113,46 @@ def test_a_wrong_flag_is_told_by_name():
 def test_a_cluster_config_checks_itself(flags, words):
     with pytest.raises(ConfigError, match=words):
         load("cluster", flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"endpoints": "10.0.0.1:2379"}, "an etcd endpoint is http://HOST:PORT"),
+        ({"endpoints": "http://10.0.0.1"}, "an etcd endpoint is http://HOST:PORT"),
+        ({"endpoints": "ftp://a:1"}, "an etcd endpoint is http://HOST:PORT"),
+        ({"endpoints": "http://a:1/v3"}, "an etcd endpoint is http://HOST:PORT"),
+        ({"endpoints": "http://a:99999"}, "etcd endpoint 'http://a:99999': Port out of range"),
+        ({"endpoints": "http://a:1,https://b:1"}, "must all be http or all be https"),
+        ({"endpoints": "http://a:1", "ca": "ca.pem"}, "have no meaning with http endpoints"),
+        ({"endpoints": "https://a:1", "cert": "c.pem"}, "cert and key are needed together"),
+        ({"user": "sherd"}, "user and password_file are needed together"),
+        ({"prefix": "sherd/"}, "end with no slash"),
+        ({"prefix": ""}, "prefix must be printable"),
+        ({"request_seconds": "0"}, "request_seconds must be over 0"),
+    ],
+)
+def test_an_etcd_config_checks_itself(flags, words):
+    with pytest.raises(ConfigError, match=words):
+        load("etcd", flags=flags)
+
+
+def test_a_password_in_an_etcd_endpoint_is_refused_and_not_repeated():
+    with pytest.raises(ConfigError, match="holds no user or password") as caught:
+        load("etcd", flags={"endpoints": "http://sherd:hunter2@a:1"})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_flags_of_etcd_say_so():
+    environ = {"SHERD_ETCD_ENDPOINTS": "http://a:1,http://[::1]:2379", "SHERD_ETCD_REQUEST_SECONDS": "500ms"}
+    config = load("etcd", environ=environ)
+    assert config == EtcdConfig(("http://a:1", "http://[::1]:2379"), request_seconds=0.5)
+    assert changed_flags("etcd", config) == [
+        "--etcd-endpoints=http://a:1,http://[::1]:2379",
+        "--etcd-request-seconds=0.5",
+    ]
+    with pytest.raises(ConfigError, match="--etcd-silence-seconds: "):
+        load("etcd", flags={"silence_seconds": "soon"})
 
 
 def test_environment_settings_do_not_reach_children_twice():

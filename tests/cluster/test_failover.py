@@ -16,7 +16,7 @@ from support.equal_replicas import assert_replicas_equal
 
 from sherd.cli.status import Sample, status_lines
 from sherd.client.sync import Client
-from sherd.common.errors import SherdError, Timeout
+from sherd.common.errors import BadRequest, SherdError, Timeout, Unavailable
 from sherd.testing import Cluster
 
 KILLS = int(os.environ.get("SHERD_FAILOVERS", "20"))
@@ -170,3 +170,49 @@ def owner(db: Client, key: str) -> int:
 
     topology = Topology.from_json(db.topology())
     return TokenMap(topology.layout).owner(key.encode())
+
+
+def test_a_planned_failover_loses_nothing_and_fails_nothing(tmp_path: Path) -> None:
+    with (
+        Cluster(shards=1, data=tmp_path / "data", flags=["--followers=1"]) as cluster,
+        cluster.client(timeout=10.0) as db,
+    ):
+        until(lambda: all_in_sync(db))
+        with Writer(cluster, 40) as writer:
+            for _ in range(5):
+                (before,) = shards_of(db)
+                done = db.failover(1)
+                assert done["term"] == before["term"] + 1
+                until(lambda before=before: shards_of(db)[0]["leader"]["pid"] != before["leader"]["pid"])
+                until(lambda: all_in_sync(db))
+        writer.check(db)
+        assert writer.timeouts == 0
+        leader = db.topology()["shards"]["1"]["leader"]
+        with pytest.raises(BadRequest, match="leads shard 1 already"):
+            db.failover(1, leader)
+        with pytest.raises(BadRequest, match="no replica 'x'"):
+            db.failover(1, "x")
+        with pytest.raises(BadRequest, match="no shard 9"):
+            db.failover(9)
+
+
+def test_a_leader_whose_successor_does_not_answer_leads_on(tmp_path: Path) -> None:
+    flags = ["--followers=1", "--answer-seconds-max=60"]
+    with (
+        Cluster(shards=1, data=tmp_path / "data", flags=flags) as cluster,
+        cluster.client(timeout=10.0) as db,
+    ):
+        until(lambda: all_in_sync(db))
+        follower = shards_of(db)[0]["followers"][0]["pid"]
+        os.kill(follower, signal.SIGSTOP)
+        try:
+            db.put("a", 1)
+            with pytest.raises((Unavailable, BadRequest), match=r"did not catch up|not in sync"):
+                db.failover(1, "2")
+            db.put("a", 2)
+        finally:
+            os.kill(follower, signal.SIGCONT)
+        assert db.get("a") == 2
+        until(lambda: all_in_sync(db))
+        assert db.failover(1)["leader"] == "2"
+        assert db.get("a") == 2

@@ -164,6 +164,22 @@ def test_a_damaged_leader_is_told_and_mended_once_another_leads(cluster: Cluster
         check_keys(db)
 
 
+def test_a_leader_that_has_met_damage_hands_over_and_begins_anew(cluster: Cluster) -> None:
+    cluster.stop()
+    flip_a_byte(cluster.data / "shard-1")
+    cluster.start()
+    with cluster.client() as db:
+        until(lambda: in_sync(db))
+        code, text = repair(cluster, "--check")
+        assert (code, ".sst" in text) == (4, True), text
+        assert db.failover(1)["leader"] == "2"
+        until(lambda: "asking to begin anew" in cluster.log())
+        until(lambda: all(verdict.equal for verdict in verdicts_of(db)))
+        until(lambda: in_sync(db))
+        assert "process died" not in cluster.log()
+        check_keys(db)
+
+
 def test_a_follower_whose_compaction_meets_damage_begins_anew_by_itself(tmp_path: Path) -> None:
     flags = ["--followers=1", "--memtable-bytes=256KiB", "--level0-tables-compact=4"]
     with Cluster(shards=1, data=tmp_path / "data", flags=flags) as cluster, cluster.client() as db:

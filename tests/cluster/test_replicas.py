@@ -12,8 +12,11 @@ import pytest
 from support.crash_disk import CrashDisk
 
 from sherd.cluster.damaged_replica import do_without
-from sherd.cluster.replicas import Membership, begin, bury, topology_of, until_taken_over
+from sherd.cluster.membership import Membership
+from sherd.cluster.replicas import Replicas
 from sherd.cluster.topology_file import TopologyFile
+from sherd.cluster.topology_store import topology_of
+from sherd.common.net.network import SystemNetwork
 from sherd.common.topology.ranges import range_layout
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId, Term
@@ -78,7 +81,7 @@ def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for
     async def main() -> None:
         store = await store_of(three(first, second, third))
         async with serving(second, third):
-            burial = asyncio.create_task(bury(store, ONE, "1"))
+            burial = asyncio.create_task(Replicas(store, SystemNetwork()).bury(ONE, "1"))
             while (await state_of(store)).term == 4:
                 await asyncio.sleep(0.01)
             state = await state_of(store)
@@ -99,18 +102,18 @@ def test_a_successor_that_dies_too_leaves_both_logs_to_the_next(tmp_path: Path) 
     async def main() -> None:
         store = await store_of(three(first, second, third))
         async with serving(second, third):
-            first_burial = asyncio.create_task(bury(store, ONE, "1"))
+            first_burial = asyncio.create_task(Replicas(store, SystemNetwork()).bury(ONE, "1"))
             while (await state_of(store)).term == 4:
                 await asyncio.sleep(0.01)
             leader = (await state_of(store)).leader
-            second_burial = asyncio.create_task(bury(store, ONE, leader))
+            second_burial = asyncio.create_task(Replicas(store, SystemNetwork()).bury(ONE, leader))
             while (await state_of(store)).term == 5:
                 await asyncio.sleep(0.01)
             state = await state_of(store)
             assert state.predecessors == ("1", leader)
-            begun = await begin(store, ONE, state.leader, "unix:/again")  # and even if that one has to start anew
+            begun = await Replicas(store, SystemNetwork()).begin(ONE, state.leader, "unix:/again")
             assert (begun.term, begun.predecessors) == (7, ("1", leader))
-            await begin(store, ONE, state.leader, state.leader_address)
+            await Replicas(store, SystemNetwork()).begin(ONE, state.leader, state.leader_address)
             (second if state.leader == "2" else third).answers["position"] = [8, 300]
             await asyncio.gather(first_burial, second_burial)
             assert (await state_of(store)).predecessors == ()
@@ -125,9 +128,9 @@ def test_without_a_follower_that_can_the_same_one_leads_again(tmp_path: Path, in
     async def main() -> None:
         store = await store_of(three(first, second, third, in_sync))
         before = await state_of(store)
-        await bury(store, ONE, "1")  # nobody listens at the others' addresses
+        await Replicas(store, SystemNetwork()).bury(ONE, "1")  # nobody listens at the others' addresses
         assert (await state_of(store)) == before
-        begun = await begin(store, ONE, "1", "unix:/new")
+        begun = await Replicas(store, SystemNetwork()).begin(ONE, "1", "unix:/new")
         assert (begun.term, begun.leader, begun.leader_address) == (5, "1", "unix:/new")
 
     run(main())
@@ -138,26 +141,26 @@ def test_a_dead_follower_is_not_in_sync(tmp_path: Path) -> None:
 
     async def main() -> None:
         store = await store_of(three(first, second, third))
-        await bury(store, ONE, "2")
+        await Replicas(store, SystemNetwork()).bury(ONE, "2")
         state = await state_of(store)
         assert (state.in_sync, state.leader, state.term, state.replicas["2"]) == (("1", "3"), "1", 4, "")
-        await until_taken_over(store, ONE, "2")
-        begun = await begin(store, ONE, "2", "unix:/new")
+        await Replicas(store, SystemNetwork()).until_taken_over(ONE, "2")
+        begun = await Replicas(store, SystemNetwork()).begin(ONE, "2", "unix:/new")
         assert (begun.term, begun.in_sync, begun.replicas["2"]) == (4, ("1", "3"), "unix:/new")
 
     run(main())
 
 
 def test_who_has_everything_is_admitted_and_who_is_lost_is_not_in_sync(tmp_path: Path) -> None:
-    fine = {"heard_seconds_ago": 0.1, "lag_seconds": 0.0}
-    lost = {"heard_seconds_ago": 9.0, "lag_seconds": 0.0}
+    fine = {"pid": 7, "heard_seconds_ago": 0.1, "lag_seconds": 0.0}
+    lost = {"pid": 7, "heard_seconds_ago": 9.0, "lag_seconds": 0.0}
     leader = Replica(tmp_path, "a", followers={"2": fine, "3": lost}, admit=False)
     others = Replica(tmp_path, "b"), Replica(tmp_path, "c")
 
     async def main() -> None:
         store = await store_of(three(leader, *others, in_sync=("1", "3")))
         async with serving(leader):
-            membership = asyncio.create_task(Membership(store).run())
+            membership = asyncio.create_task(Membership(store, SystemNetwork()).run())
             while (await state_of(store)).in_sync != ("1",):
                 await asyncio.sleep(0.01)
             await asyncio.sleep(0.3)
@@ -167,7 +170,7 @@ def test_who_has_everything_is_admitted_and_who_is_lost_is_not_in_sync(tmp_path:
                 await asyncio.sleep(0.01)
             revision = next(asked[2] for asked in reversed(leader.asked) if asked[0] == "admit")
             assert revision == (await state_of(store)).revision - 1
-            leader.answers["followers"] = {"2": {"heard_seconds_ago": 0.1, "lag_seconds": 60.0}}
+            leader.answers["followers"] = {"2": {"pid": 7, "heard_seconds_ago": 0.1, "lag_seconds": 60.0}}
             while (await state_of(store)).in_sync != ("1",):
                 await asyncio.sleep(0.01)
             membership.cancel()
@@ -176,13 +179,13 @@ def test_who_has_everything_is_admitted_and_who_is_lost_is_not_in_sync(tmp_path:
 
 
 def test_an_admission_is_void_when_the_state_has_changed_meanwhile(tmp_path: Path) -> None:
-    leader = Replica(tmp_path, "a", followers={"2": {"heard_seconds_ago": 0.1, "lag_seconds": 0.0}})
+    leader = Replica(tmp_path, "a", followers={"2": {"pid": 7, "heard_seconds_ago": 0.1, "lag_seconds": 0.0}})
     others = Replica(tmp_path, "b"), Replica(tmp_path, "c")
 
     async def main() -> None:
         state = three(leader, *others, in_sync=("1",))
         store = await store_of(state)
-        membership = Membership(store)
+        membership = Membership(store, SystemNetwork())
         seen = await state_of(store)
         topology = await topology_of(store)
         await store.compare_and_set(topology.version, topology.with_shard(replace(state, term=Term(5))))
@@ -193,14 +196,14 @@ def test_an_admission_is_void_when_the_state_has_changed_meanwhile(tmp_path: Pat
 
 
 def test_a_follower_that_is_to_begin_anew_is_not_in_sync_until_its_leader_admits_it(tmp_path: Path) -> None:
-    told = {"heard_seconds_ago": 0.1, "lag_seconds": 0.0, "rebuild": True}
+    told = {"pid": 7, "heard_seconds_ago": 0.1, "lag_seconds": 0.0, "rebuild": True}
     leader = Replica(tmp_path, "a", followers={"2": told}, admit=False)
     others = Replica(tmp_path, "b"), Replica(tmp_path, "c")
 
     async def main() -> None:
         store = await store_of(three(leader, *others, in_sync=("1", "2")))
         async with serving(leader):
-            membership = asyncio.create_task(Membership(store).run())
+            membership = asyncio.create_task(Membership(store, SystemNetwork()).run())
             while (await state_of(store)).in_sync != ("1",):
                 await asyncio.sleep(0.01)
             leader.answers |= {"followers": {"2": {**told, "rebuild": False}}, "admit": True}
@@ -216,7 +219,7 @@ def test_a_damaged_follower_is_done_without(tmp_path: Path) -> None:
 
     async def main() -> None:
         store = await store_of(three(*replicas))
-        assert await do_without(store, ONE, "2", 0.0)
+        assert await do_without(store, Replicas(store, SystemNetwork()), ONE, "2", 0.0)
         assert (await state_of(store)).in_sync == ("1", "3")
 
     run(main())
@@ -227,7 +230,7 @@ def test_a_damaged_leader_is_done_without_once_a_successor_answers(tmp_path: Pat
 
     async def main() -> None:
         store = await store_of(three(first, second, third, in_sync=("1", "2")))
-        waiting = asyncio.create_task(do_without(store, ONE, "1", 10.0))
+        waiting = asyncio.create_task(do_without(store, Replicas(store, SystemNetwork()), ONE, "1", 10.0))
         await asyncio.sleep(0.1)
         assert not waiting.done()  # nobody serves yet
         async with serving(second):
@@ -244,7 +247,7 @@ def test_a_damaged_leader_that_nobody_can_succeed_is_not_given_up(tmp_path: Path
 
     async def main() -> None:
         store = await store_of(three(*replicas, in_sync))
-        assert not await do_without(store, ONE, "1", 0.3)
+        assert not await do_without(store, Replicas(store, SystemNetwork()), ONE, "1", 0.3)
         state = await state_of(store)
         assert (state.leader, state.in_sync) == ("1", in_sync)
 

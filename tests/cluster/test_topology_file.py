@@ -7,10 +7,11 @@ import pytest
 from support.crash_disk import Crash, CrashDisk, Fault
 from support.survival import SURVIVALS
 
-from sherd.cluster.replicas import begin
+from sherd.cluster.replicas import Replicas
 from sherd.cluster.topology_file import FILE_NAME, TopologyFile
 from sherd.cluster.topology_store import TopologyChanged
 from sherd.common.disk import RealDisk
+from sherd.common.net.network import SystemNetwork
 from sherd.common.topology.file import encode_topology, read_topology
 from sherd.common.topology.ranges import range_layout
 from sherd.common.topology.state import ShardState, Topology
@@ -71,7 +72,8 @@ def test_only_one_of_two_writers_wins():
 def test_terms_raised_at_once_are_all_kept():
     async def scenario():
         store = TopologyFile(written_once(), DIRECTORY)
-        states = await asyncio.gather(*(begin(store, ShardId(1 + n % 2), "1", f"unix:/{n}") for n in range(10)))
+        replicas = Replicas(store, SystemNetwork())
+        states = await asyncio.gather(*(replicas.begin(ShardId(1 + n % 2), "1", f"unix:/{n}") for n in range(10)))
         assert sorted(state.term for state in states) == [1, 1, 2, 2, 3, 3, 4, 4, 5, 5]
         topology = await store.read()
         assert topology.version == 11

@@ -11,6 +11,8 @@ from sherd.common.clock import ManualClock
 from sherd.common.errors import Corruption, StoreError, StoreReadOnly
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import TERM_LSN_STEP
+from sherd.shard.lsm.job_types import FlushJob
+from sherd.shard.lsm.jobs import run_job
 from sherd.shard.lsm.log_tail import LogPiece, LogTail
 from sherd.shard.lsm.segment_tail import SegmentTail
 
@@ -178,6 +180,43 @@ def test_a_term_is_begun_in_a_new_segment_when_the_old_one_is_full() -> None:
     assert contents(follower) == contents(leader)
     leader.close()
     follower.close()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("piece", range(4))
+def test_a_term_may_begin_while_a_flush_is_put_in_its_place(piece: int, when: str) -> None:
+    """Before or after each piece of the disk's work for it; then the process is killed."""
+    choice = random.Random(3)
+    disks = CrashDisk(), CrashDisk()
+    leader, follower = open_engine(disks[0]), open_follower(disks[1])
+    write_some(leader, choice, 300)
+    catch_up(leader, disks[0], follower)
+    job = follower.next_job()
+    while not isinstance(job, FlushJob):
+        follower.install(job, run_job(job, DIRECTORY, disks[1], TINY, lambda: None))
+        job = follower.next_job()
+    result = run_job(job, DIRECTORY, disks[1], TINY, lambda: None)
+    done = 0
+    for work in follower.installing(job, result):
+        if (done, when) == (piece, "before"):
+            follower.lead(7)
+        work()
+        if (done, when) == (piece, "after"):
+            follower.lead(7)
+        done += 1
+    while follower.unheld_files:
+        follower.unlink_one()()
+    if follower.following:
+        assert piece >= done
+        follower.lead(7)
+    assert contents(follower) == contents(leader)
+    terms = follower.terms
+    follower.close(clean=False)
+    again = open_follower(disks[1])
+    assert contents(again) == contents(leader)
+    assert again.terms == terms
+    again.close()
+    leader.close()
 
 
 def test_what_a_follower_made_durable_survives_a_power_cut() -> None:

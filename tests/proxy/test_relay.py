@@ -34,6 +34,6 @@ def test_only_known_questions_reach_replicas_that_are_known(tmp_path: Path) -> N
             while set(cluster.proxy.routes.topology.shards[ShardId(1)].replicas) != {"1", "2", "3"}:
                 await asyncio.sleep(0.01)
             assert b"is not up" in (await refused(1, "2", "position", []))[1]  # type: ignore[operator]
-            assert b"can't be asked" in (await refused(1, "3", "position", []))[1]  # type: ignore[operator]
+            assert b"does not answer" in (await refused(1, "3", "position", []))[1]  # type: ignore[operator]
 
     drive(main)

@@ -17,9 +17,11 @@ from sherd.common.clock import ManualClock, SystemClock
 from sherd.common.disk import RealDisk
 from sherd.common.errors import Overloaded, SherdError, StoreFull
 from sherd.common.net.loop import loop_factory
-from sherd.shard import background
-from sherd.shard.background import Background, cpu_ticks
+from sherd.common.world import system_world
+from sherd.shard import background, janitor_process
+from sherd.shard.background import Background
 from sherd.shard.config import ShardConfig
+from sherd.shard.janitor_process import cpu_ticks, spawn_janitor
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import TEMPORARY_SUFFIX
 from sherd.shard.lsm.options import EngineOptions
@@ -45,6 +47,8 @@ class Run:
         self.work = Background(
             self.engine,
             config,
+            system_world(),
+            spawn_janitor,
             asyncio.get_running_loop(),
             self.changed.set,
             self.poisons.append,
@@ -243,7 +247,7 @@ def test_a_janitor_that_hangs_is_killed_and_replaced(tmp_path: Path) -> None:  #
 
 
 def test_stopping_does_not_wait_for_a_janitor_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(background, "STOP_SECONDS", 0.2)
+    monkeypatch.setattr(janitor_process, "STOP_SECONDS", 0.2)
 
     async def main() -> None:
         async with background_run(tmp_path) as run:
@@ -257,13 +261,13 @@ def test_stopping_does_not_wait_for_a_janitor_that_hangs(tmp_path: Path, monkeyp
 
 
 def test_a_janitor_that_can_not_be_started_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, tries = background.janitor_command, []
+    real, tries = janitor_process.janitor_command, []
 
     def command(*arguments: Any) -> list[str]:
         tries.append(arguments)
         return ["/nowhere/to/be/found"] if len(tries) < 3 else real(*arguments)
 
-    monkeypatch.setattr(background, "janitor_command", command)
+    monkeypatch.setattr(janitor_process, "janitor_command", command)
 
     async def main() -> None:
         async with background_run(tmp_path) as run:
@@ -275,13 +279,13 @@ def test_a_janitor_that_can_not_be_started_is_tried_again(tmp_path: Path, monkey
 
 
 def test_a_janitor_that_talks_nonsense_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, tries = background.janitor_command, []
+    real, tries = janitor_process.janitor_command, []
 
     def command(*arguments: Any) -> list[str]:
         tries.append(arguments)
         return ["/bin/sh", "-c", "echo nonsense; exec sleep 60"] if len(tries) == 1 else real(*arguments)
 
-    monkeypatch.setattr(background, "janitor_command", command)
+    monkeypatch.setattr(janitor_process, "janitor_command", command)
 
     async def main() -> None:
         async with background_run(tmp_path) as run:
@@ -296,7 +300,7 @@ def test_work_that_stops_by_a_bug_is_told(tmp_path: Path, monkeypatch: pytest.Mo
     def broken(*arguments: Any) -> list[str]:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(background, "janitor_command", broken)
+    monkeypatch.setattr(janitor_process, "janitor_command", broken)
 
     async def main() -> None:
         async with background_run(tmp_path) as run:

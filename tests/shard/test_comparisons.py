@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from support.engine_run import DIRECTORY, TINY, open_engine, run_jobs, seeded_by
 from sherd.common.clock import ManualClock
 from sherd.common.errors import BadRequest, Corruption, Overloaded, Unavailable
 from sherd.common.topology.layout import Mode
+from sherd.common.world import system_world
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import table_name
 from sherd.shard.lsm.options import EngineOptions
@@ -31,13 +33,14 @@ class Two:
 
     def __init__(self, options: EngineOptions = TINY) -> None:
         self.disk, self.follower_disk, self.clock = CrashDisk(), CrashDisk(), ManualClock()
+        self.world = replace(system_world(), clock=self.clock, random=random.Random(1))
         self.leader = open_engine(self.disk, options, clock=self.clock)
         self.leader.retain(0)
-        self.ours = Comparisons(self.leader, self.clock.monotonic)
+        self.ours = Comparisons(self.leader, self.world)
         self.follower = Engine.open(
             DIRECTORY, options, self.follower_disk, self.clock, random=seeded_bytes(9), follow=True
         )
-        self.theirs = Comparisons(self.follower, self.clock.monotonic)
+        self.theirs = Comparisons(self.follower, self.world)
         self.tail = SegmentTail(self.disk, DIRECTORY, 1)
         self.choice = random.Random(3)
 
@@ -128,11 +131,9 @@ def test_a_mark_that_comes_with_the_records_around_it_is_not_missed() -> None:
     assert piece is not None
     assert piece.first_lsn < begun[1] < piece.last_lsn
     leader = LeaderState(two.leader.term, two.leader.last_lsn, two.leader.now_ms(), 0, two.ours.marks)
-    follower = Follower(
-        two.follower, "2", 1, lambda: "unix:/nowhere", two.follower.commit, two.clock.monotonic, random.Random(1)
-    )
+    follower = Follower(two.follower, "2", 1, lambda: "unix:/nowhere", two.follower.commit, two.world)
     answer = Answer.decode(unpackb(packb(Answer(LOG, leader, piece).encode())))
-    asyncio.run(follower._take(answer))
+    asyncio.run(follower._take(answer, 0.0))
     assert two.follower.last_lsn == piece.last_lsn
     assert rows_of(follower.comparisons, begun) == rows_of(two.ours, begun)
     follower.comparisons.close()
@@ -234,7 +235,7 @@ def test_ranges_of_keys_start_where_tables_do_and_are_not_many() -> None:
     disk = CrashDisk()
     options = EngineOptions(memtable_bytes=1 << 20, table_bytes=4 << 10, block_bytes=512)
     engine = open_engine(disk, options)
-    side = Comparisons(engine, ManualClock().monotonic)
+    side = Comparisons(engine, system_world())
     assert side.begin("range")[3] == [b""]
     for _ in range(2):
         for number in range(1500):
@@ -278,7 +279,7 @@ def test_damage_is_told_and_noted() -> None:
     file.write(bytes(data))
     file.close()
     two.follower = Engine.open(DIRECTORY, TINY, disk, two.clock, random=seeded_bytes(9), follow=True)
-    two.theirs = Comparisons(two.follower, two.clock.monotonic)
+    two.theirs = Comparisons(two.follower, two.world)
     begun = two.ours.begin("hash")
     two.theirs.heed(two.ours.marks)
     assert two.follower.damaged == 0

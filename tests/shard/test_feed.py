@@ -1,5 +1,6 @@
 """The leader's side of replication, without I/O: what followers are answered, and what acknowledgements wait for."""
 
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -10,6 +11,7 @@ from support.shard_core import decode
 
 from sherd.common.clock import ManualClock
 from sherd.common.errors import BadRequest, NotLeader, Overloaded, Unavailable
+from sherd.common.world import system_world
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.log_tail import LogTail
 from sherd.shard.replication.copies import COPIES_MAX, IDLE_SECONDS, decode_state
@@ -25,11 +27,12 @@ class Pair:
 
     def __init__(self, *, in_sync: bool = False, needs_sync: bool = False) -> None:
         self.disk, self.follower_disk, self.clock = CrashDisk(), CrashDisk(), ManualClock()
+        self.world = replace(system_world(), disk=self.disk, clock=self.clock)
         self.leader = open_engine(self.disk, clock=self.clock)
         self.gate = ReplyGate(None, self.leader.synced_lsn, in_sync)
         self.reads: list[Any] = []
         self.feeds = Feeds(
-            self.leader, self.gate, self.clock.monotonic, lambda *read: self.reads.append(read), needs_sync=needs_sync
+            self.leader, self.gate, self.world, lambda *read: self.reads.append(read), needs_sync=needs_sync
         )
         self.feeds.set_members(1, ["2"], ["2"] if in_sync else [])
         self.follower = self.open_follower()
@@ -143,7 +146,7 @@ def test_a_tail_that_is_not_the_leaders_is_a_fork() -> None:
     old.close()
     pair.leader.close()
     pair.leader = Engine.open(DIRECTORY, TINY, pair.disk, pair.clock, random=seeded_bytes(5), term=3)
-    pair.feeds = Feeds(pair.leader, pair.gate, pair.clock.monotonic, lambda *_: None, needs_sync=False)
+    pair.feeds = Feeds(pair.leader, pair.gate, pair.world, lambda *_: None, needs_sync=False)
     pair.feeds.set_members(1, ["2"], [])
     pair.follower = pair.open_follower()
     pair.pull()

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sherd.common.errors import Unavailable
 from sherd.shard.replies import ReplyGate, ReplySink
 
 pytestmark = pytest.mark.core
@@ -99,3 +100,78 @@ def test_nothing_leaves_after_poison() -> None:
     gate.synced(10)
     assert sent(gate) == {}
     assert sink.take() == b""
+
+
+def test_a_reply_that_waits_for_followers_holds_up_no_other() -> None:
+    gate, sink, other = ReplyGate(0, 10), ReplySink(), ReplySink()
+    gate.replicated(10, 2)
+    gate.reply(sink, b"\x01", b"\x2a", 11, False, True, True)
+    reply(gate, other, 2, 12, write=True)
+    assert (gate.held(), gate.copying()) == (2, 0)
+    gate.synced(12)
+    assert sent(gate) == {id(other): wire(2)}
+    assert (gate.held(), gate.copying()) == (0, 1)
+    assert not gate.replicated(10, 2)
+    assert gate.replicated(11, 2)
+    assert sent(gate) == {id(sink): wire(1)}
+    assert (sink.held_bytes, other.held_bytes) == (0, 0)
+
+
+def test_who_was_copied_first_still_waits_for_the_log() -> None:
+    gate, sink = ReplyGate(0, 0, True), ReplySink()
+    gate.replicated(0, 2)
+    reply(gate, sink, 1, 5, write=True)
+    assert not gate.replicated(5, 2)
+    assert sent(gate) == {}
+    gate.synced(5)
+    assert sent(gate) == {id(sink): wire(1)}
+
+
+def test_insync_without_followers_is_satisfied_by_the_leader() -> None:
+    gate, sink = ReplyGate(None, 0), ReplySink()
+    gate.replicated(None)
+    gate.admit(True)
+    gate.reply(sink, b"\x01", b"\x2a", 7, False, True, True)
+    assert sent(gate) == {id(sink): wire(1)}
+
+
+@pytest.mark.parametrize("in_sync", [False, True], ids=["leader", "insync"])
+def test_writes_at_insync_need_as_many_in_sync_as_are_asked_for(in_sync: bool) -> None:
+    gate = ReplyGate(None, 0, in_sync, 2)
+    with pytest.raises(Unavailable, match="replicas in sync: 1, needed for acks insync: 2"):
+        gate.admit(True)
+    if not in_sync:
+        gate.admit(False)
+    gate.replicated(0, 2)
+    gate.admit(True)
+    gate.admit(False)
+
+
+def test_what_was_executed_is_not_acknowledged_by_fewer_than_were_to_be() -> None:
+    gate, sink = ReplyGate(None, 0, True, 2), ReplySink()
+    gate.replicated(5, 2)
+    reply(gate, sink, 1, 6, write=True)
+    assert not gate.replicated(None, 1)  # the follower was lost, and its set is the leader alone
+    reply(gate, sink, 2, 5)
+    assert sent(gate) == {id(sink): wire(2)}
+    assert gate.replicated(6, 2)
+    assert sent(gate) == {id(sink): wire(1)}
+
+
+def test_who_follows_now_answers_nothing_that_waited_for_followers() -> None:
+    gate, sink = ReplyGate(0, 10, True), ReplySink()
+    gate.replicated(10, 2)
+    reply(gate, sink, 1, 11, write=True)  # neither synced nor copied
+    gate.synced(11)
+    reply(gate, sink, 2, 12, write=True)
+    gate.write_delay_seconds = 1.0
+    reply(gate, sink, 3, 13, write=True)
+    gate.error(sink, b"\x04", b"\xa1e\xc0", 0)
+    gate.follow()
+    gate.synced(13)
+    gate.release_delayed(1)
+    assert sent(gate) == {id(sink): b"\x94\x01\x04\xa1e\xc0"}
+    assert sink.held_bytes == 0
+    gate.write_delay_seconds = 0.0
+    reply(gate, sink, 5, 13)
+    assert sent(gate) == {id(sink): wire(5)}

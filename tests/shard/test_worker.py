@@ -14,7 +14,7 @@ import pytest
 from support.shard_process import PATIENCE_SECONDS, Peer, ShardProcess, resident_bytes
 
 from sherd.common.disk import RealDisk
-from sherd.shard.background import cpu_ticks
+from sherd.shard.janitor_process import cpu_ticks
 from sherd.shard.lsm.manifest import read_manifest
 
 MIB = 1 << 20

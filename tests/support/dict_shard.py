@@ -158,7 +158,7 @@ class DictShard:
             return _pack(key)
         return _array([_pack(key), _array([value, _pack(version), b"\xc0"]) if options.get(b"meta") else value])
 
-    def do_count_slice(self, start: bytes | None, end: bytes | None) -> bytes:
+    def do_count_slice(self, start: bytes | None, end: bytes | None, options: object = None) -> bytes:
         keys = self.range(start, end)
         count = min(len(keys), self.slice_rows)
         return _pack([self.token_map.layout.counter, keys[count] if count < len(keys) else None, count])

@@ -8,11 +8,10 @@ from pathlib import Path
 from sherd.cli.up import ready_line
 from sherd.cluster.config import ClusterConfig
 from sherd.cluster.supervisor import Programs, Supervisor
-from sherd.common.clock import SystemClock
 from sherd.common.config import Sources
-from sherd.common.disk import RealDisk
 from sherd.common.errors import SherdError
 from sherd.common.logs import configure_logs
+from sherd.common.world import system_world
 
 CHILD = Path(__file__).with_name("fake_child.py")
 
@@ -32,8 +31,7 @@ def main() -> int:
         sources.load("cluster", ClusterConfig),
         programs(script_dir),
         lambda address, topology: print(ready_line(address, topology, "interval:100ms"), flush=True),
-        RealDisk(),
-        SystemClock(),
+        system_world(),
         probe=None,
     )
     try:

@@ -60,28 +60,55 @@ class RecordingSink:
 
 
 class Rig:
-    """All of a proxy but its shells."""
+    """All of a proxy but its shells. ``followers`` are what a shard has beside its leader; they share its values."""
 
     def __init__(
-        self, mode: str = "hash", shards: int = 3, limits: Limits | None = None, bounds: Bounds | None = None
+        self,
+        mode: str = "hash",
+        shards: int = 3,
+        limits: Limits | None = None,
+        bounds: Bounds | None = None,
+        *,
+        followers: int = 0,
+        stale_ms: int = 0,
+        read_only: bool = False,
     ) -> None:
         self.limits = limits or Limits()
         self.bounds = bounds or Bounds()
         self.now = 100.0
         self._soon: list[object] = []
         self.turn = Turn(self._soon.append)
-        states = {ShardId(n): ShardState.led_at(ShardId(n), Term(1), f"unix:/s{n}") for n in range(1, shards + 1)}
+        names = [str(number) for number in range(1, followers + 2)]
+        states = {
+            ShardId(n): ShardState(
+                ShardId(n), Term(1), "1", {name: f"unix:/s{n}.{name}" for name in names}, tuple(names)
+            )
+            for n in range(1, shards + 1)
+        }
         self.topology = Topology(1, "test", make_layout(mode, shards), states)
-        self.routes = Routes(self.turn, self.topology, self.bounds, self.limits.batch_frame_bytes_max)
+        self.routes = Routes(self.turn, self.topology, self.bounds, self.limits.batch_frame_bytes_max, stale_ms)
         self.clock = ManualClock()
         self.connections = 1
         self.introduction = Introduction("proxy-1", lambda: self.connections, self.clock)
         config = ProxyConfig("127.0.0.1:0", "none", limits=self.limits, bounds=self.bounds)
         self.admin = Admin(self.routes, config, self.introduction)
-        self.router = Router(self.routes, self.limits, lambda: self.now, self.admin.calls)
+        self.router = Router(self.routes, self.limits, lambda: self.now, self.admin.calls, read_only)
         self.budget = Budget(self.bounds.total_bytes_max)
         self.shards = {n: DictShard(n, TokenMap(self.topology.layout)) for n in range(1, shards + 1)}
+        self.followers: dict[tuple[int, str], DictShard] = {}
+        for n, shard in self.shards.items():
+            for name in names[1:]:
+                self.followers[n, name] = follower = DictShard(n, shard.token_map)
+                follower.values = shard.values
         for link in self.routes.links:
+            self.open(link)
+
+    def server_of(self, link: Link) -> DictShard:
+        return self.followers[link.shard, link.replica] if link.replica else self.shards[link.shard]
+
+    def open_followers(self) -> None:
+        """Open the links to followers that have been made by now."""
+        for link in self.routes.followers.links:
             self.open(link)
 
     def open(self, link: Link) -> None:
@@ -119,7 +146,7 @@ class Rig:
                 if link.sink is None or (only and link.shard not in only):
                     continue
                 assert isinstance(link.sink, RecordingSink)
-                replies = answer(self.shards[link.shard], link.sink.take())
+                replies = answer(self.server_of(link), link.sink.take())
                 if replies:
                     busy = True
                     link.feed(replies, self.now)

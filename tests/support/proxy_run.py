@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgpack
 
-from sherd.common.clock import SystemClock
 from sherd.common.limits import Limits
 from sherd.common.net.address import parse_address
 from sherd.common.net.loop import loop_factory
@@ -19,8 +18,10 @@ from sherd.common.topology.ranges import range_layout
 from sherd.common.topology.ring import ring_layout
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.topology.token_map import TokenMap
+from sherd.common.topology.watched_file import WatchedTopology
 from sherd.common.types import ShardId, Term
 from sherd.common.wire.encode import request
+from sherd.common.world import system_world
 from sherd.proxy.bounds import Bounds
 from sherd.proxy.config import ProxyConfig
 from sherd.proxy.main import Proxy
@@ -111,7 +112,9 @@ class Cluster:
         self.publish(self.topology)
         config = ProxyConfig("127.0.0.1:0", str(self.folder / "topology.json"), limits=self.limits, bounds=self.bounds)
         group = await self._stack.enter_async_context(asyncio.TaskGroup())
-        self.proxy = Proxy(config, SystemClock(), group)
+        world = system_world()
+        source = WatchedTopology(world.disk, config.topology)
+        self.proxy = Proxy(config, world, source, await source.read(), group)
         self.address = parse_address(await self.proxy.start())
         return self
 

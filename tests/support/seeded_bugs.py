@@ -1,4 +1,4 @@
-"""Bugs put into the engine on purpose, each with the tests that must catch it.
+"""Bugs put into the engine and the shard around it on purpose, each with the tests that must catch it.
 
 A pytest plugin: ``SHERD_INTERPRETED=1 SHERD_SEEDED_BUG=<name> PYTHONPATH=tests pytest -p support.seeded_bugs <tests>``
 runs those tests against the broken engine. Patching needs the interpreted build.
@@ -32,6 +32,10 @@ from sherd.shard.lsm import (
 from sherd.shard.lsm.format import RECORD_CHECKED_BYTES, table_name
 from sherd.shard.lsm.manifest import write_manifest
 from sherd.shard.lsm.segment import install_segment
+from sherd.shard.lsm.steps import run_steps
+from sherd.shard.replication.follower import Follower
+from sherd.shard.replies import ReplyGate
+from sherd.shard.service import ShardService
 
 Patch = pytest.MonkeyPatch
 
@@ -43,6 +47,10 @@ CHURN = "test_metamorphic.py"
 FSYNC = "test_fsync_failure.py"
 CLOCK = "test_clock_jumps.py"
 FULL = "test_disk_full.py"
+REPLIES = "../shard/test_replies.py"
+STALE_READS = "../shard/test_stale_reads.py"
+FOLLOWER = "../shard/test_follower.py"
+FOLLOWING = "../lsm/test_following.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +256,32 @@ def deny_keys_by_a_wrong_filter(patch: Patch) -> None:
     patch.setattr(table, "may_contain", lambda data, key_hash: key_hash % 7 != 0)
 
 
+def count_a_followers_age_from_the_answer(patch: Patch) -> None:
+    take = Follower._take
+    patch.setattr(Follower, "_take", lambda self, answer, asked_at: take(self, answer, self._monotonic()))
+
+
+def execute_with_too_few_in_sync(patch: Patch) -> None:
+    patch.setattr(ReplyGate, "admit", lambda self, in_sync: 0)
+
+
+def acknowledge_by_fewer_than_were_to_be(patch: Patch) -> None:
+    replicated = ReplyGate.replicated
+
+    def by_whoever_is_left(self: Any, lsn: int | None, in_sync_count: int = 1) -> bool:
+        return replicated(self, lsn, max(in_sync_count, self.in_sync_min))
+
+    patch.setattr(ReplyGate, "replicated", by_whoever_is_left)
+
+
+def take_what_is_in_tables_for_copied(patch: Patch) -> None:
+    patch.setattr(ShardService, "rests_on", lambda self, seen_lsn, in_sync: seen_lsn)
+
+
+def write_a_manifest_over_another(patch: Patch) -> None:
+    patch.setattr(installer.Installer, "write", lambda self, **changes: run_steps(self.writing(**changes)))
+
+
 BUGS: dict[str, SeededBug] = {
     seed.__name__: SeededBug(seed, caught_by)
     for seed, caught_by in (
@@ -275,6 +309,11 @@ BUGS: dict[str, SeededBug] = {
         (believe_the_wall_clock, (CLOCK,)),
         (stage_before_there_is_room, (FULL,)),
         (salt_every_segment_alike, ("test_old_records.py",)),
+        (count_a_followers_age_from_the_answer, (FOLLOWER,)),
+        (execute_with_too_few_in_sync, (REPLIES, STALE_READS)),
+        (acknowledge_by_fewer_than_were_to_be, (REPLIES,)),
+        (take_what_is_in_tables_for_copied, (STALE_READS,)),
+        (write_a_manifest_over_another, (FOLLOWING,)),
     )
 }
 

@@ -58,12 +58,14 @@ class ShardCore:
         slack: int | None = None,
         limits: Limits | None = None,
         owed_bytes_max: int = OWED_BYTES_MAX,
+        in_sync: bool = False,
+        in_sync_min: int = 1,
     ) -> None:
         self.disk = disk or CrashDisk()
         self.clock = ManualClock()
         self.options = options or EngineOptions(memtable_bytes=1 << 20)
         self.engine: Engine = open_engine(self.disk, self.options, clock=self.clock)
-        self.gate = ReplyGate(slack, self.engine.synced_lsn)
+        self.gate = ReplyGate(slack, self.engine.synced_lsn, in_sync, in_sync_min)
         self.forced: list[tuple[str, Callable[[dict[str, object]], None]]] = []
         self.announced: list[int] = []
         admin = ShardAdmin(
@@ -89,6 +91,10 @@ class ShardCore:
             if sink is wanted:
                 replies += decode(data)
         return replies
+
+    def feed_request(self, method: str, *params: object) -> None:
+        """Hand in a request, and leave the turn open."""
+        self.connection.feed(request(method, *params))
 
     def feed(self, data: bytes) -> list[Reply]:
         self.connection.feed(data)

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from sherd.common.errors import StoreError
 from sherd.common.net.loop import loop_factory
+from sherd.common.world import system_world
 from sherd.shard.lsm.options import EngineOptions, FsyncPolicy
 from sherd.shard.service import ServiceConnection
 from sherd.shard.sync_place import SyncPlace
@@ -110,7 +111,7 @@ class TurnRun:
             loop,
             self._after_commit,
             self.poisons.append,
-            core.clock,
+            replace(system_world(), clock=core.clock),
             self._place,
             self._idle_seconds,
         )

@@ -261,20 +261,23 @@ class TestLimits:
 
 CALLS = {"get": ["k"], "put": ["k", 1], "delete": ["k"], "mget": [["k"]], "batch": [[["put", "k", 1]]]}
 TAKES = {
-    "get": {"deadline_ms", "meta"},
-    "put": {"deadline_ms", "sync", "ttl", "if_version"},
-    "delete": {"deadline_ms", "sync", "if_version", "return"},
-    "mget": {"deadline_ms", "meta"},
-    "batch": {"deadline_ms", "sync"},
+    "get": {"deadline_ms", "meta", "stale_ms", "at"},
+    "put": {"deadline_ms", "meta", "sync", "acks", "ttl", "if_version"},
+    "delete": {"deadline_ms", "meta", "sync", "acks", "if_version", "return"},
+    "mget": {"deadline_ms", "meta", "stale_ms", "at"},
+    "batch": {"deadline_ms", "meta", "sync", "acks"},
 }
-LAWFUL = {"deadline_ms": 1, "meta": True, "sync": False, "ttl": 1, "if_version": 1, "return": True}
+LAWFUL = {
+    "deadline_ms": 1, "meta": True, "sync": False, "ttl": 1, "if_version": 1, "return": True, "acks": "insync",
+    "stale_ms": 1, "at": [1, 2, 3],
+}  # fmt: skip
 
 
 class TestOptions:
     """Names and values of options."""
 
     @pytest.mark.parametrize("method", METHODS)
-    @pytest.mark.parametrize("name", [*LAWFUL, "", "TTL", "ttl ", "stale_ms", "acks", "limit", "x" * 5000])
+    @pytest.mark.parametrize("name", [*LAWFUL, "", "TTL", "ttl ", "stale", "ack", "limit", "x" * 5000])
     def test_each_method_takes_its_own(self, method, name):
         params = [*CALLS[method], {name: LAWFUL.get(name, 1)}]
         if name in TAKES[method]:
@@ -344,6 +347,39 @@ class TestOptions:
     @pytest.mark.parametrize("value", [1, 2**31 - 1])
     def test_deadlines_at_the_edges(self, value):
         assert read("get", pack(["k", {"deadline_ms": value}]))[0].deadline_ms == value
+
+    def test_acks(self):
+        for method in ("put", "delete", "batch"):
+            for level in ("insync", b"insync"):
+                assert read(method, pack([*CALLS[method], {"acks": level}]))[0].insync
+            assert not read(method, pack([*CALLS[method], {"acks": "leader"}]))[0].insync
+            assert not read(method, pack(CALLS[method]))[0].insync
+            for wrong in ("all", "", "insyncs", 1, True, None, ["insync"]):
+                assert refused(method, [*CALLS[method], {"acks": wrong}]) == 'acks must be "leader" or "insync"'
+
+    @pytest.mark.parametrize("value", [0, -1, 2**31, 1.5, True, None, "1"])
+    def test_bounds_on_age_out_of_range(self, value):
+        assert refused("get", ["k", {"stale_ms": value}]).startswith("stale_ms must be an integer from 1")
+
+    @pytest.mark.parametrize("value", [1, 2**31 - 1])
+    def test_bounds_on_age_at_the_edges(self, value):
+        assert read("mget", pack([["k"], {"stale_ms": value}]))[0].stale_ms == value
+
+    @pytest.mark.parametrize("place", [(1, 0, 0), (2**31 - 1, 2**64 - 1, 2**64 - 1), (3, 2, 1)])
+    def test_a_place_in_a_log(self, place):
+        reader, _ = read("get", pack(["k", {"at": place}]))
+        assert (reader.at_shard, reader.at_term, reader.at_lsn) == place
+        reader.read_get(b"\x91\xa1k", 0, 3)
+        assert (reader.at_shard, reader.stale_ms, reader.insync) == (0, 0, False)
+
+    @pytest.mark.parametrize(
+        "value",
+        [None, 1, "x", [], [1, 2], [1, 2, 3, 4], [0, 1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, -1], [2**31, 1, 1],
+         [True, 1, 1], [1, 1.0, 1], [1, 1, None], [1, 1, "1"], [1, 1, [1]], {1: 1, 2: 2, 3: 3}, [1] * 70_000],
+        ids=lambda value: repr(value)[:20],
+    )  # fmt: skip
+    def test_what_is_no_place(self, value):
+        assert refused("get", ["k", {"at": value}]).startswith("at must be [shard, term, LSN]")
 
 
 class TestTtl:

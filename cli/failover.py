@@ -1,0 +1,28 @@
+"""``sherd failover``: a planned change of a shard's leader."""
+
+import time
+
+import click
+
+from sherd.cli.target import connect_option
+from sherd.client.sync import Client
+from sherd.common.exit_codes import ExitCode
+
+
+@click.command("failover")
+@click.argument("shard", type=click.IntRange(min=1))
+@click.option("--to", metavar="REPLICA", help="Who is to lead. [default: the follower in sync with the longest log]")
+@connect_option
+def failover_command(shard: int, to: str | None, connect: str) -> int:
+    """Have another replica lead SHARD: for maintenance of the one that does.
+
+    Requests for the shard wait for a moment; none is lost and none fails. The former leader follows.
+    """
+    start = time.monotonic()
+    with Client(connect) as client:
+        done = client.failover(shard, to)
+    click.echo(
+        f"replica {done['leader']} leads shard {done['shard']} in term {done['term']}, "
+        f"after {time.monotonic() - start:.2f} s"
+    )
+    return ExitCode.OK

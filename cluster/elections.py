@@ -1,0 +1,127 @@
+"""Elections on many hosts: a shard whose leader's lease is not there gets another leader.
+
+| a shard's lease | then |
+|---|---|
+| is there | its leader leads |
+| has gone | an election |
+| was not yet there since the election | its leader has ``CLAIM_SECONDS`` to take it, then an election |
+
+An election is one transaction: if the lease is still not there and the topology unchanged, the replica in sync with the
+longest log leads in the next term, and those who did not answer are not in sync.
+"""
+
+import asyncio
+import json
+import logging
+from dataclasses import replace
+
+from sherd.cluster.candidates import positions_of
+from sherd.cluster.etcd.active import ActiveStore
+from sherd.cluster.etcd.api import Absent, Etcd
+from sherd.cluster.etcd.keys import Keys
+from sherd.cluster.topology_store import TopologyChanged, topology_of
+from sherd.common.logs import event
+from sherd.common.topology.state import ShardState, Topology
+from sherd.common.types import ShardId, Term
+from sherd.common.world import World
+
+log = logging.getLogger(__name__)
+
+CLAIM_SECONDS = 2.0
+"""How long a replica that was elected may take to take up its lease before another is elected."""
+RESIGN_SECONDS = 3.0
+"""How long a leader that hands over may take to give its lease back."""
+RESIGN_LOOK_SECONDS = 0.02
+
+
+class Elections:
+    """Sees to it that every shard has a leader. For one time of being active."""
+
+    def __init__(self, etcd: Etcd, keys: Keys, store: ActiveStore, world: World) -> None:
+        self._etcd = etcd
+        self._keys = keys
+        self._store = store
+        self._world = world
+        self._since: dict[ShardId, tuple[Term, float]] = {}  # without a lease: in which term, and since when
+        self._locks: dict[ShardId, asyncio.Lock] = {}
+        self._told: dict[ShardId, str] = {}
+
+    async def look(self) -> None:
+        """At every shard, once."""
+        leases = await self.leases()
+        topology = await topology_of(self._store)
+        await asyncio.gather(
+            *(self._look(topology, shard) for shard in topology.shards if self._is_due(topology.shards[shard], leases))
+        )
+
+    async def leases(self) -> dict[ShardId, tuple[str, Term]]:
+        """Who holds the lease of each shard, and in which term."""
+        prefix = self._keys.lease_prefix
+        _, found = await self._etcd.read_prefix(prefix)
+        held = {}
+        for pair in found:
+            holder = json.loads(pair.value)
+            held[ShardId(int(pair.key.removeprefix(prefix)))] = (str(holder["replica"]), Term(int(holder["term"])))
+        return held
+
+    async def promote(self, seen: ShardState, successor: str) -> ShardState | None:
+        """Make ``successor`` the leader of a shard that was handed over, once its former leader's lease is gone."""
+        async with self._lock(seen.id):
+            deadline = self._world.clock.monotonic() + RESIGN_SECONDS
+            while seen.id in await self.leases():
+                if self._world.clock.monotonic() > deadline:
+                    return None
+                await asyncio.sleep(RESIGN_LOOK_SECONDS)
+            return await self._elect(seen, successor, seen.in_sync)
+
+    def _is_due(self, state: ShardState, leases: dict[ShardId, tuple[str, Term]]) -> bool:
+        """Whether the shard's lease has gone, or has not been taken up in time."""
+        now = self._world.clock.monotonic()
+        if state.id in leases:
+            self._since[state.id] = (state.term, now - CLAIM_SECONDS)  # once it has gone, there is nothing to wait for
+            return False
+        term, since = self._since.setdefault(state.id, (state.term, now))
+        if term != state.term:
+            self._since[state.id] = (state.term, now)
+            return False
+        return now - since >= CLAIM_SECONDS
+
+    async def _look(self, topology: Topology, shard: ShardId) -> None:
+        if self._lock(shard).locked():
+            return  # it is being handed over
+        async with self._lock(shard):
+            state = topology.shards[shard]
+            found = await positions_of(self._world.network, state, state.in_sync)
+            if not found:
+                self._tell(shard, "no replica in sync answers: nobody can lead", state)
+                return
+            successor = max(found, key=lambda name: (found[name], name))
+            in_sync = tuple(name for name in state.in_sync if name in found)
+            if await self._elect(state, successor, in_sync) is not None:
+                self._told.pop(shard, None)
+
+    async def _elect(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:
+        """One transaction; the shard's state after it, None if it was not to be."""
+        topology = await topology_of(self._store)
+        if topology.shards[seen.id] != seen:
+            return None
+        elected = replace(seen, term=Term(seen.term + 1), leader=successor, in_sync=in_sync)
+        try:
+            await self._store.compare_and_set(
+                topology.version, topology.with_shard(elected), [Absent(self._keys.lease(seen.id))]
+            )
+        except TopologyChanged:
+            return None
+        event(
+            log, logging.WARNING, "failover" if successor != seen.leader else "elected", shard=seen.id,
+            before=seen.leader, leader=successor, term=elected.term, in_sync=",".join(in_sync),
+        )  # fmt: skip
+        return elected
+
+    def _lock(self, shard: ShardId) -> asyncio.Lock:
+        return self._locks.setdefault(shard, asyncio.Lock())
+
+    def _tell(self, shard: ShardId, text: str, state: ShardState) -> None:
+        if self._told.get(shard) != text:
+            self._told[shard] = text
+            event(log, logging.ERROR, text, shard=shard, in_sync=",".join(state.in_sync), term=state.term)
