@@ -303,8 +303,11 @@ def test_who_is_to_give_up_what_it_holds_is_told_once_nobody_counts_it_in_sync()
         pair.feeds.rebuild("2")
     pair.put(b"a")
     pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert pair.feeds.has_all("2")
     pair.feeds.rebuild("2")
     assert pair.told("rebuild") is True
+    assert not pair.feeds.has_all("2")  # nobody hands over to it
     pair.put(b"b")
     pair.catch_up()  # it is in sync: acknowledgements wait for it, so it gets the log
     pair.feeds.set_members(2, ["2"], [])
