@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sherd.common.errors import SherdError
 from sherd.common.logs import event
@@ -18,7 +18,12 @@ ASK_SECONDS = 1.0
 async def longest_log(network: Network, state: ShardState, without: Iterable[str] = ()) -> str:
     """The name of the replica in sync that should lead next; empty if none answers."""
     found = await positions_of(network, state, [name for name in state.in_sync if name not in without])
-    return max(found, key=lambda name: (found[name], name), default="")
+    return longest(found) if found else ""
+
+
+def longest(positions: Mapping[str, tuple[int, int]]) -> str:
+    """The name of the replica with the longest log: of the latest term, and in it the furthest."""
+    return max(positions, key=lambda name: (positions[name], name))
 
 
 async def positions_of(network: Network, state: ShardState, names: Iterable[str]) -> dict[str, tuple[int, int]]:

@@ -15,7 +15,7 @@ import json
 import logging
 from dataclasses import replace
 
-from sherd.cluster.candidates import positions_of
+from sherd.cluster.candidates import longest, positions_of
 from sherd.cluster.etcd.active import ActiveStore
 from sherd.cluster.etcd.api import Absent, Etcd
 from sherd.cluster.etcd.keys import Keys
@@ -95,9 +95,8 @@ class Elections:
             if not found:
                 self._tell(shard, "no replica in sync answers: nobody can lead", state)
                 return
-            successor = max(found, key=lambda name: (found[name], name))
             in_sync = tuple(name for name in state.in_sync if name in found)
-            if await self._elect(state, successor, in_sync) is not None:
+            if await self._elect(state, longest(found), in_sync) is not None:
                 self._told.pop(shard, None)
 
     async def _elect(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:

@@ -59,7 +59,7 @@ class Listener:
         self._network = world.network
         self._budget = Budget(bounds.total_bytes_max)
         self._server: Server | None = None
-        self.sessions: set[Session] = set()
+        self.sessions: dict[Session, None] = {}  # in the order they came
         self.refused = 0
         self._next_check = 0.0
 
@@ -84,12 +84,12 @@ class Listener:
             full = f"this proxy serves {self._limits.connections_max} connections already"
             session.end(_ANY_MSGID, Overloaded(full))
         transport.set_write_buffer_limits(high=max(1, self._limits.unread_bytes_max // 4))
-        self.sessions.add(session)
+        self.sessions[session] = None
 
     def dismiss(self, session: Session) -> None:
         """The connection of ``session`` is gone."""
         session.lose()
-        self.sessions.discard(session)
+        self.sessions.pop(session, None)
 
     def check(self, now: float) -> None:
         """To be called regularly: cut off clients that take too long to send, or that do not read."""

@@ -29,7 +29,7 @@ class Connections:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._open: set[ShardProtocol] = set()
+        self._open: dict[ShardProtocol, None] = {}  # in the order they came
         self._empty = asyncio.Event()
         self._empty.set()
 
@@ -43,12 +43,12 @@ class Connections:
         """Whether there is room for it."""
         if len(self._open) >= self._most:
             return False
-        self._open.add(connection)
+        self._open[connection] = None
         self._empty.clear()
         return True
 
     def discard(self, connection: "ShardProtocol") -> None:
-        self._open.discard(connection)
+        self._open.pop(connection, None)
         if not self._open:
             self._empty.set()
 

@@ -33,7 +33,7 @@ from sherd.shard.janitor_process import SpawnJanitor, spawn_janitor
 from sherd.shard.linked_proxies import latest_of_each
 from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.adoption import adopt
-from sherd.shard.lsm.cutting import cut_log
+from sherd.shard.lsm.cutting import PastFork, cut_log
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.beginning_anew import begin_anew
 from sherd.shard.replication.follower import Copied, Cut
@@ -84,16 +84,14 @@ class Worker:
         )
         policy = config.engine.fsync_policy
         self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync", config.min_insync)
-        self._turn = Turn(
-            self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, world, SyncPlace()
-        )
+        self.turn = Turn(self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, world, SyncPlace())
         self._background = Background(
-            self.engine, config, world, spawn, loop, self._look_soon, self._turn.poison, self._on_background_failure
+            self.engine, config, world, spawn, loop, self._look_soon, self.turn.poison, self._on_background_failure
         )
         self._admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
         token_map = TokenMap(topology.layout)
         self._service = ShardService(config.id, self.engine, self._gate, token_map, self._admin, config.limits)
-        self._replication = Replication(config, seat, world, loop, self._service, self._turn)
+        self._replication = Replication(config, seat, world, loop, self._service, self.turn)
         self._connections = Connections(config.limits.connections_max)
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -114,7 +112,7 @@ class Worker:
     async def serve(self) -> Outcome:
         """Serve until told to stop, poisoned, or until another life has to begin."""
         await self._background.start()
-        self._turn.start()
+        self.turn.start()
         server, bound = await self._world.network.listen(self._protocol, parse_address(self._config.listen))
         await self._replication.begin(self._state())
         self._announce(bound)
@@ -133,11 +131,10 @@ class Worker:
         self._stopping.set()
 
     def _protocol(self) -> ShardProtocol:
-        return ShardProtocol(self._service, self._turn, self._connections)
+        return ShardProtocol(self._service, self.turn, self._connections)
 
     def _announce(self, bound: Address) -> None:
         status = self.engine.status()
-        settle_collector()
         event(
             log, logging.INFO, "shard serves", shard=self._config.id, replica=self._config.replica, address=bound,
             role="follower" if self.engine.following else "leader", term=self.engine.term,
@@ -180,7 +177,7 @@ class Worker:
     async def _close(self) -> None:
         for connection in self._connections:
             connection.stop_reading()
-        await self._turn.stop()
+        await self.turn.stop()
         for connection in self._connections:
             connection.close()
         if not await self._connections.gone(CLOSE_SECONDS_MAX):
@@ -210,7 +207,7 @@ class Worker:
     def _look_soon(self) -> None:
         """Background work has changed: look at it, and at the pressure, at the end of this turn."""
         self._look_at_bytes = 0
-        self._turn.schedule()
+        self.turn.schedule()
 
     def _on_poison(self, error: StoreError) -> None:
         """Nobody gets an answer any more."""
@@ -287,7 +284,10 @@ async def live(config: ShardConfig, seat: Seat, world: World, spawn: SpawnJanito
 def mend(config: ShardConfig, world: World, outcome: Outcome) -> None:
     """Between two lives: make the store one that can go on from its leader's log."""
     if outcome.cut_lsn is not None:
-        cut_log(world.disk, config.data, outcome.cut_lsn)
+        try:
+            cut_log(world.disk, config.data, outcome.cut_lsn)
+        except PastFork as error:  # a flush has ended since; as it follows again, it is told to copy
+            event(log, logging.INFO, "log not cut", shard=config.id, why=error)
     if outcome.copied is not None:
         adopt(world.disk, config.data, outcome.copied.state, world.random.randbytes, outcome.copied.fork_lsn)
 
@@ -306,6 +306,7 @@ async def _main(config: ShardConfig, take_seat: Callable[[World], Seat]) -> int:
     seat = take_seat(world)
 
     def born(worker: Worker) -> None:
+        settle_collector()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, worker.stop)
 
