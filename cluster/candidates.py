@@ -1,8 +1,14 @@
-"""Who may lead next: of those in sync, the one whose log is the longest of those that answer."""
+"""Who may lead next: of those in sync, the one whose log is the longest of those that answer.
+
+A replica that has lost what was not on its stable storage is still in sync in the topology when it comes back, before
+anybody has noticed. So each says whether its log is ``complete``: has all that it ever acknowledged. Where one that is
+complete answers, the longest log has all that was acknowledged; else only if everybody in sync has answered.
+"""
 
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from sherd.common.errors import SherdError
 from sherd.common.logs import event
@@ -15,30 +21,43 @@ log = logging.getLogger(__name__)
 ASK_SECONDS = 1.0
 
 
+class LogPosition(NamedTuple):
+    """Where a replica's log ends, and whether it is complete. Of two, the later one is the longer log's."""
+
+    term: int
+    last_lsn: int
+    complete: bool
+
+
 async def longest_log(network: Network, state: ShardState, without: Iterable[str] = ()) -> str:
     """The name of the replica in sync that should lead next; empty if none answers."""
     found = await positions_of(network, state, [name for name in state.in_sync if name not in without])
     return longest(found) if found else ""
 
 
-def longest(positions: Mapping[str, tuple[int, int]]) -> str:
+def longest(positions: Mapping[str, LogPosition]) -> str:
     """The name of the replica with the longest log: of the latest term, and in it the furthest."""
     return max(positions, key=lambda name: (positions[name], name))
 
 
-async def positions_of(network: Network, state: ShardState, names: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """(term, last LSN) of the logs of those who answer, by name."""
+def may_elect(state: ShardState, positions: Mapping[str, LogPosition]) -> bool:
+    """Whether the longest of these logs is known to have all that was acknowledged."""
+    return any(position.complete for position in positions.values()) or positions.keys() >= set(state.in_sync)
+
+
+async def positions_of(network: Network, state: ShardState, names: Iterable[str]) -> dict[str, LogPosition]:
+    """Of those who answer, by name."""
     asked = [name for name in names if state.replicas[name]]
     told = await asyncio.gather(*(position_of(network, state.replicas[name]) for name in asked))
     return {name: position for name, position in zip(asked, told, strict=True) if position is not None}
 
 
-async def position_of(network: Network, address: str) -> tuple[int, int] | None:
-    """(term, last LSN) of a replica's log; None if it does not say."""
+async def position_of(network: Network, address: str) -> LogPosition | None:
+    """Of one replica; None if it does not say."""
     try:
         match await ask_once(network, address, "position", [], ASK_SECONDS):
-            case [int(term), int(last_lsn)]:
-                return term, last_lsn
+            case [int(term), int(last_lsn), bool(complete)]:
+                return LogPosition(term, last_lsn, complete)
     except (OSError, TimeoutError, SherdError) as error:
         event(log, logging.DEBUG, "replica does not tell its position", address=address, error=repr(error))
     return None

@@ -7,7 +7,8 @@
 | was not yet there since the election | its leader has ``CLAIM_SECONDS`` to take it, then an election |
 
 An election is one transaction: if the lease is still not there and the topology unchanged, the replica in sync with the
-longest log leads in the next term, and those who did not answer are not in sync.
+longest log leads in the next term, and those who did not answer are not in sync. Where nobody answers whose log is
+known to be complete, it takes all who are in sync.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import json
 import logging
 from dataclasses import replace
 
-from sherd.cluster.candidates import longest, positions_of
+from sherd.cluster.candidates import longest, may_elect, positions_of
 from sherd.cluster.etcd.active import ActiveStore
 from sherd.cluster.etcd.api import Absent, Etcd
 from sherd.cluster.etcd.keys import Keys
@@ -94,6 +95,10 @@ class Elections:
             found = await positions_of(self._world.network, state, state.in_sync)
             if not found:
                 self._tell(shard, "no replica in sync answers: nobody can lead", state)
+                return
+            if not may_elect(state, found):
+                text = "replicas in sync answer that may have lost what they acknowledged: waiting for the others"
+                self._tell(shard, text, state)
                 return
             in_sync = tuple(name for name in state.in_sync if name in found)
             if await self._elect(state, longest(found), in_sync) is not None:

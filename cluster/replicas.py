@@ -98,7 +98,7 @@ class Replicas:
 
         while dead in (seen := (await topology_of(self._store)).shards[shard]).predecessors:
             position = await position_of(self._network, seen.leader_address) if seen.leader_address else None
-            if position is not None and position[0] == seen.term:
+            if position is not None and position.term == seen.term:
                 await change(self._store, shard, decide)
             else:
                 await asyncio.sleep(TAKE_OVER_LOOK_SECONDS)

@@ -65,6 +65,7 @@ class ShardAdmin:
         self.comparisons: Comparisons | None = None
         self.stale_reads: StaleReads | None = None
         self.hand_over: Callable[[str, int], bool] | None = None
+        self.is_complete: Callable[[], bool] = lambda: False
 
     def call(self, connection: "ServiceConnection", method: bytes, msgid: bytes, params: bytes) -> None:
         """Execute ``method`` with encoded ``params`` and hand the reply to the gate."""
@@ -137,10 +138,10 @@ class ShardAdmin:
         self._reply(connection, msgid, msgpack.packb(self._led(connection).describe()))
 
     def _position(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        """``[term, last LSN]`` of the log, for who looks for a successor."""
+        """``[term, last LSN, whether it has all that was ever acknowledged here]`` of the log, for elections."""
         _check_count(arguments, 0)
         engine = connection.service.engine
-        self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn]))
+        self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn, self.is_complete()]))
 
     def _hand_over(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         """``[name, term]``: refuse requests, and say whether that replica has everything; if so, it may lead."""

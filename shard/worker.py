@@ -185,7 +185,7 @@ class Worker:
                 connection.abort()
         await self._background.stop()
         await self._seat.resign()
-        self.engine.close()
+        self.engine.close(clean=self._replication.complete)
         event(log, logging.INFO, "shard closed", shard=self._config.id, clean=self._failure is None)
 
     def _after_commit(self) -> None:

@@ -9,6 +9,7 @@ from sherd.shard.lsm.wal cimport Wal
 cdef class EngineCore:
     cdef readonly bint staged
     cdef readonly bint following
+    cdef readonly bint opened_clean
     cdef readonly unsigned long long term
     cdef readonly unsigned long long last_lsn
     cdef readonly unsigned long long written_lsn

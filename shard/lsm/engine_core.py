@@ -79,6 +79,7 @@ class EngineCore:
         self.wal = opened.wal
         self.term = opened.term
         self.following = opened.following
+        self.opened_clean = opened.clean
         self.last_lsn = self.written_lsn = self.synced_lsn = opened.last_lsn
         self.seen_lsn = 0
         self.staged = False

@@ -23,7 +23,9 @@ from sherd.shard.lsm.wal import FSYNC_FAILED_NAME, Wal
 
 @dataclass(slots=True)
 class Opened:
-    """The parts of an engine that is ready to serve. ``wal`` is None when it was opened to be read only."""
+    """The parts of an engine that is ready to serve. ``wal`` is None when it was opened to be read only; ``clean`` says
+    that the log ends where a clean close has left it.
+    """
 
     lock: Lock | None
     installer: Installer
@@ -32,6 +34,7 @@ class Opened:
     term: int
     last_lsn: int
     following: bool = False
+    clean: bool = False
 
 
 @contextlib.contextmanager
@@ -152,6 +155,7 @@ def _start(
         write_manifest(disk, directory, manifest)
     recovered = Recovery(disk, directory, manifest, options.memtable_bytes).run()
     time.logged(recovered.logged_ms)
+    clean = recovered.last_lsn > 0 and manifest.clean_lsn == recovered.last_lsn
     term = recovered.term if follow else _next_term(term, recovered, directory)
     installer = Installer(disk, directory, options, manifest, recovered.highest_number, recovered.terms)
     wal = Wal(directory, disk, options.memtable_bytes, random, installer.next_number)
@@ -173,7 +177,7 @@ def _start(
         wal.close()
         installer.close()
         raise
-    return Opened(lock, installer, recovered, wal, term, lsn, follow)
+    return Opened(lock, installer, recovered, wal, term, lsn, follow, clean)
 
 
 def _next_term(term: int | None, recovered: Recovered, directory: str) -> int:

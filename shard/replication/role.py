@@ -15,6 +15,7 @@ is never led twice. A follower whose log can't be mended by following ends its l
 import asyncio
 import contextlib
 import logging
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -79,6 +80,16 @@ class Replication:
         service.following = True
         turn.may_answer = self._may_answer
         service.admin.hand_over = self._hand_over
+        service.admin.is_complete = lambda: self.complete
+        # What was acknowledged and not synced is lost with the machine's power, and all of it with the disk.
+        self._complete = self._engine.opened_clean or (self._needs_sync and self._engine.last_lsn > 0)
+
+    @property
+    def complete(self) -> bool:
+        """Whether this log has all that was ever acknowledged from it: nothing was lost, or all was made up for."""
+        caught_up = self._follower is not None and math.isfinite(self._follower.caught_up_at)
+        self._complete = self._complete or caught_up or not self._engine.following
+        return self._complete
 
     async def begin(self, state: ShardState) -> None:
         """Take up the role that the topology gives this replica; it may take a while to lead."""
@@ -205,6 +216,7 @@ class Replication:
         self._following = self._loop.create_task(self._follower.run())
 
     async def _stop_following(self) -> None:
+        self._complete = self.complete
         if self._following is not None:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -75,8 +75,8 @@ def three(first: Replica, second: Replica, third: Replica, in_sync: tuple[str, .
 
 
 def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for_it(tmp_path: Path) -> None:
-    first, second, third = (Replica(tmp_path, name, position=[4, 100]) for name in "abc")
-    third.answers["position"] = [4, 120]
+    first, second, third = (Replica(tmp_path, name, position=[4, 100, True]) for name in "abc")
+    third.answers["position"] = [4, 120, True]
 
     async def main() -> None:
         store = await store_of(three(first, second, third))
@@ -89,7 +89,7 @@ def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for
             assert (state.predecessors, state.replicas["1"]) == (("1",), "")
             await asyncio.sleep(0.1)
             assert not burial.done()  # its log is still being taken over
-            third.answers["position"] = [5, 200]
+            third.answers["position"] = [5, 200, True]
             await burial
             assert (await state_of(store)).predecessors == ()
 
@@ -97,7 +97,7 @@ def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for
 
 
 def test_a_successor_that_dies_too_leaves_both_logs_to_the_next(tmp_path: Path) -> None:
-    first, second, third = (Replica(tmp_path, name, position=[4, 100]) for name in "abc")
+    first, second, third = (Replica(tmp_path, name, position=[4, 100, True]) for name in "abc")
 
     async def main() -> None:
         store = await store_of(three(first, second, third))
@@ -114,7 +114,7 @@ def test_a_successor_that_dies_too_leaves_both_logs_to_the_next(tmp_path: Path) 
             begun = await Replicas(store, SystemNetwork()).begin(ONE, state.leader, "unix:/again")
             assert (begun.term, begun.predecessors) == (7, ("1", leader))
             await Replicas(store, SystemNetwork()).begin(ONE, state.leader, state.leader_address)
-            (second if state.leader == "2" else third).answers["position"] = [8, 300]
+            (second if state.leader == "2" else third).answers["position"] = [8, 300, True]
             await asyncio.gather(first_burial, second_burial)
             assert (await state_of(store)).predecessors == ()
 

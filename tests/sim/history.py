@@ -50,7 +50,7 @@ class Operation:
     def __str__(self) -> str:
         asked = f"{self.kind} {self.key!r}"
         if self.kind == "put":
-            asked += f" = {self.value!r}"
+            asked += f" = {_short(self.value)}"
         if self.if_version is not None:
             asked += f" if version {self.if_version}"
         end = "..." if self.returned == NEVER else self.returned
@@ -61,8 +61,12 @@ class Operation:
         if self.outcome is not Outcome.OK:
             return self.outcome.value + version
         if self.kind == "get":
-            return repr(self.found) + version
+            return _short(self.found) + version
         return f"ok{version}" if self.kind == "put" else f"existed {self.existed}"
+
+
+def _short(value: bytes | None) -> str:
+    return repr(value) if value is None or len(value) <= 24 else f"{value[:20]!r}..."
 
 
 class History:

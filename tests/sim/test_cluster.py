@@ -1,0 +1,143 @@
+"""A cluster on many hosts in the simulator: under faults by chance, and through those that chance seldom finds."""
+
+import asyncio
+import os
+from typing import Any
+
+import pytest
+from support.survival import Survival
+
+from sherd.common.errors import SherdError
+from sherd.common.net.stream import ask_once
+from sherd.common.world import World
+from sim.chaos import run
+from sim.cluster import LEASE_SECONDS, Cluster, Shape
+from sim.replay import digest_of
+from sim.simulation import Simulation
+
+SEEDS = int(os.environ.get("SHERD_SIM_SEEDS", "4"))
+FIRST_SEED = int(os.environ.get("SHERD_SIM_FIRST_SEED", "0"))
+SHAPES = {
+    "always": Shape(),
+    "interval": Shape(fsync="interval:100ms"),
+    "two followers": Shape(followers=2, proxies=2, fsync="interval:100ms"),
+    "two shards": Shape(shards=2),
+    "asynchronous": Shape(acks="leader", fsync="interval:100ms"),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + SEEDS))
+@pytest.mark.timeout(1200)
+def test_what_is_promised_holds_under_faults(shape: str, seed: int) -> None:
+    with Simulation(seed) as sim:
+        found = run(sim, SHAPES[shape])
+        assert found.succeeded > 100
+
+
+def test_a_seed_repeats_in_another_interpreter() -> None:
+    assert digest_of("sim.test_cluster:short", 3) == digest_of("sim.test_cluster:short", 3)
+
+
+def short(sim: Simulation) -> None:
+    """A life of which the trace is compared."""
+    run(sim, Shape(), 20.0)
+
+
+class Asker:
+    """Asks the cluster's proxy from a host of its own."""
+
+    def __init__(self, sim: Simulation, cluster: Cluster) -> None:
+        self.sim = sim
+        self._address = cluster.proxy_address(1)
+        self._number = 0
+
+    def ask(self, method: str, *params: Any, seconds_max: float = 20.0) -> Any:
+        """The answer, or the error it was."""
+        told: list[Any] = []
+
+        async def main(world: World) -> None:
+            try:
+                async with asyncio.timeout(seconds_max):
+                    told.append(await self._ask(world, method, list(params), seconds_max))
+            except (SherdError, TimeoutError) as error:
+                told.append(error)
+
+        self._number += 1
+        self.sim.run_to_end(self.sim.host("asker").start(f"asker-{self._number}", main), seconds_max + 1.0)
+        return told[0]
+
+    async def _ask(self, world: World, method: str, params: list[Any], seconds_max: float) -> Any:
+        while True:
+            try:
+                return await ask_once(world.network, self._address, method, params, seconds_max)
+            except ConnectionError:
+                await asyncio.sleep(0.1)
+
+
+def in_sync(asker: Asker) -> list[str]:
+    found: list[str] = asker.ask("topology")["shards"]["1"]["in_sync"]
+    return sorted(found)
+
+
+def test_who_has_lost_its_tail_does_not_lead_for_one_that_has_not() -> None:
+    with Simulation(5) as sim:
+        cluster = Cluster(sim, Shape(fsync="interval:100s"))
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 0)
+        sim.run(5.0)
+        assert in_sync(asker) == ["1", "2"]
+        leader, follower = cluster.replicas
+        acknowledged = asker.ask("put", "a", 1)
+        follower.host.power_cut(Survival("none", "none"))  # with all that was not synced
+        follower.host.boot()
+        leader.process.pause()  # before it could send that again
+        sim.run(4 * LEASE_SECONDS)
+        assert isinstance(asker.ask("get", "a", seconds_max=15.0), Exception)  # rather than an older value
+        leader.process.resume()
+        assert asker.ask("get", "a", {"meta": True})[:2] == [1, acknowledged]
+
+
+def test_a_leader_that_has_lost_its_tail_waits_for_one_that_has_not() -> None:
+    with Simulation(8) as sim:
+        cluster = Cluster(sim, Shape(fsync="interval:100s"))
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 0)
+        sim.run(5.0)
+        assert in_sync(asker) == ["1", "2"]
+        leader, follower = cluster.replicas
+        acknowledged = asker.ask("put", "a", 1)
+        leader.host.power_cut(Survival("none", "none"))
+        leader.host.boot()
+        sim.fabric.isolate(follower.host.name)
+        sim.run(4 * LEASE_SECONDS)
+        assert isinstance(asker.ask("get", "a", seconds_max=15.0), Exception)  # rather than an older value
+        sim.fabric.heal_all()
+        assert asker.ask("get", "a", {"meta": True})[:2] == [1, acknowledged]
+
+
+def test_a_replica_whose_disk_was_lost_does_not_lead() -> None:
+    with Simulation(6) as sim:
+        cluster = Cluster(sim, Shape())
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 1)
+        sim.run(5.0)
+        leader, follower = cluster.replicas
+        follower.process.kill()
+        for name in [name for name in follower.host.disk.image.names if name.startswith("/data")]:
+            del follower.host.disk.image.names[name]
+        leader.process.pause()
+        sim.run(4 * LEASE_SECONDS)
+        leader.process.resume()
+        assert asker.ask("get", "a") == 1
+
+
+def test_a_planned_failover_between_hosts() -> None:
+    with Simulation(7) as sim:
+        cluster = Cluster(sim, Shape())
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 1)
+        sim.run(5.0)
+        done = asker.ask("failover", 1, None)
+        assert done["leader"] == "2"
+        assert asker.ask("get", "a") == 1
