@@ -226,7 +226,7 @@ def test_a_damaged_follower_is_done_without(tmp_path: Path) -> None:
 
 
 def test_a_damaged_leader_is_done_without_once_a_successor_answers(tmp_path: Path) -> None:
-    first, second, third = (Replica(tmp_path, name, position=[5, 100]) for name in "abc")
+    first, second, third = (Replica(tmp_path, name, position=[5, 100, True]) for name in "abc")
 
     async def main() -> None:
         store = await store_of(three(first, second, third, in_sync=("1", "2")))
