@@ -8,10 +8,12 @@ KILLS ?= 1000
 LARGE_MB ?= 2048
 FAILOVERS ?= 2000
 SECONDS ?= 600
+SEEDS ?= 100
+FIRST ?= 0
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 
-.PHONY: help up test lint typecheck bench bench-steady soak clean ext
+.PHONY: help up test lint typecheck bench bench-steady soak sim clean ext
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -38,6 +40,10 @@ soak: ext  ## long runs: fuzz INPUTS=1000000 of each decoder, KILLS=1000 of a wh
 	SHERD_SOAK=1 SHERD_SOAK_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m soak -q tests
 	SHERD_KILL_ROUNDS=$(KILLS) SHERD_LARGE_MB=$(LARGE_MB) SHERD_FAILOVERS=$(FAILOVERS) $(BIN)/python -m pytest -q -s \
 		--timeout=36000 tests/cluster/test_kill.py tests/cluster/test_failover.py tests/large
+
+sim: ext  ## a simulated cluster under faults: SEEDS=100 from FIRST=0 of SHERD_SIM_SECONDS=300 simulated seconds each
+	@PYTHONHASHSEED=0 PYTHONPATH=tests SHERD_SIM_SECONDS=$${SHERD_SIM_SECONDS:-300} \
+		$(BIN)/python -m sim.many --first $(FIRST) --seeds $(SEEDS) --jobs $(JOBS)
 
 clean:  ## remove everything that was built, and the virtual environment
 	rm -rf build dist $(VENV) *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -8,6 +8,7 @@ from sherd.common.logs import LEVELS
 from sherd.common.net.address import parse_address
 
 SHARDS_DEFAULT = 4
+FOLLOWERS_DEFAULT = 1
 SHARDS_MAX = 1024
 PROXIES_MAX = 64
 FOLLOWERS_MAX = 8
@@ -21,7 +22,7 @@ class ClusterConfig:
     """Directory of the whole cluster; each shard has its own inside."""
     shards: int | None = field(default=None, metadata={"default": "what DIR has, else 4"})
     """Shard processes, each with its own part of the keys. An existing directory keeps the number it was made with."""
-    followers: int | None = field(default=None, metadata={"default": "what DIR has, else 0"})
+    followers: int | None = field(default=None, metadata={"default": "what DIR has, else 1"})
     """Followers of each shard: copies in processes of their own, of which one takes over when the leader dies."""
     acks: Literal["leader", "insync"] = "leader"
     """What a write waits for beside ``fsync``: nothing (``leader``), or all followers that are in sync (``insync``)."""

@@ -7,7 +7,7 @@ that names the command for it: starting with other boundaries would make keys un
 from dataclasses import replace
 from random import Random
 
-from sherd.cluster.config import SHARDS_DEFAULT, ClusterConfig
+from sherd.cluster.config import FOLLOWERS_DEFAULT, SHARDS_DEFAULT, ClusterConfig
 from sherd.common.errors import ConfigError
 from sherd.common.topology.ranges import range_layout
 from sherd.common.topology.ring import ring_layout
@@ -28,7 +28,7 @@ def new_topology(config: ClusterConfig, cluster_id: str) -> Topology:
         layout = range_layout(shards, _split_keys(config))
     else:
         layout = ring_layout(cluster_id, dict.fromkeys(ids, 1.0))
-    replicas = dict.fromkeys(replica_names(config.followers or 0), "")
+    replicas = dict.fromkeys(replica_names(FOLLOWERS_DEFAULT if config.followers is None else config.followers), "")
     check_min_insync(config.min_insync, len(replicas) - 1)
     return Topology(1, cluster_id, layout, {id_: ShardState(id_, replicas=replicas) for id_ in ids})
 

@@ -22,8 +22,17 @@ class SherdServer(Server):
         self._fsync = fsync
 
     def serve(self, directory: Path) -> None:
-        options = [f"--data={directory / 'data'}", "--listen=127.0.0.1:0", f"--shards={SHARDS}", "--log-level=warning"]
-        command = [sys.executable, "-P", "-m", "sherd.cli.main", "up", *options, f"--fsync={self._fsync}"]
+        options = [f"--data={directory / 'data'}", "--listen=127.0.0.1:0", f"--shards={SHARDS}", "--followers=0"]
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "sherd.cli.main",
+            "up",
+            *options,
+            "--log-level=warning",
+            f"--fsync={self._fsync}",
+        ]
         ready = self.spawn(command, directory, "sherd").wait_for_line("sherd ready ")
         self.address = dict(field.split("=", 1) for field in ready.split()[2:])["listen"]
 

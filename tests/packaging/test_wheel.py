@@ -123,7 +123,7 @@ def test_a_cluster(installed: Installation, tmp_path: Path) -> None:
     with installed.up(data) as (_, ready):
         assert list(ready) == READY_FIELDS
         assert ready == {
-            "listen": ready["listen"], "http": "off", "shards": "4", "followers": "0",
+            "listen": ready["listen"], "http": "off", "shards": "4", "followers": "1",
             "partition": "hash", "fsync": "interval:100ms", "compiled": "yes",
         }  # fmt: skip
         connect = f"--connect={ready['listen']}"

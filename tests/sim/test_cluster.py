@@ -13,21 +13,14 @@ from sherd.common.world import World
 from sim.chaos import run
 from sim.cluster import LEASE_SECONDS, Cluster, Shape
 from sim.replay import digest_of
+from sim.shapes import SHAPES
 from sim.simulation import Simulation
 
 SEEDS = int(os.environ.get("SHERD_SIM_SEEDS", "4"))
-FIRST_SEED = int(os.environ.get("SHERD_SIM_FIRST_SEED", "0"))
-SHAPES = {
-    "always": Shape(),
-    "interval": Shape(fsync="interval:100ms"),
-    "two followers": Shape(followers=2, proxies=2, fsync="interval:100ms"),
-    "two shards": Shape(shards=2),
-    "asynchronous": Shape(acks="leader", fsync="interval:100ms"),
-}
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + SEEDS))
+@pytest.mark.parametrize("seed", range(SEEDS))
 @pytest.mark.timeout(1200)
 def test_what_is_promised_holds_under_faults(shape: str, seed: int) -> None:
     with Simulation(seed) as sim:

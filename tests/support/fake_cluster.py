@@ -24,7 +24,7 @@ def programs(script_dir: str) -> Programs:
 
 def main() -> int:
     script_dir, *rest = sys.argv[1:]
-    flags = dict(flag.removeprefix("--").split("=", 1) for flag in rest)
+    flags = {"followers": "0"} | dict(flag.removeprefix("--").split("=", 1) for flag in rest)
     sources = Sources({"cluster": ClusterConfig}, environ={}, flags={("cluster", k): v for k, v in flags.items()})
     configure_logs("info", "supervisor")
     supervisor = Supervisor(

@@ -124,6 +124,6 @@ def await_death(pid: int) -> None:
 
 def real_up(data: Path, **flags: object) -> UpProcess:
     """``sherd up`` on a free port."""
-    options = {"data": data, "listen": "127.0.0.1:0", **flags}
+    options = {"data": data, "listen": "127.0.0.1:0", "followers": 0, **flags}
     command = [sys.executable, "-P", "-m", "sherd.cli.main", "up"]
     return UpProcess(command + [f"--{name.replace('_', '-')}={value}" for name, value in options.items()])
