@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from typing import Any
 
 import click
 from tqdm import tqdm
@@ -10,7 +11,7 @@ from tqdm import tqdm
 from sherd.cli.failure import describe
 from sherd.cli.target import connect_option
 from sherd.client.sync import Client
-from sherd.cluster.repair import Repair, Verdict
+from sherd.cluster.repair import Ask, Repair, Verdict
 from sherd.common.clock import SystemClock
 from sherd.common.errors import BadRequest, SherdError
 from sherd.common.exit_codes import ExitCode
@@ -30,7 +31,7 @@ def repair_command(shards: tuple[int, ...], check: bool, as_json: bool, connect:
     held that differs is kept in its quarantine/. Exit code 4 unless all are equal at the end.
     """
     with Client(connect, retry=False) as client, _Progress() as progress:
-        repair = Repair(client.ask_replica, lambda: topology_of(client), SystemClock(), progress.tell)
+        repair = Repair(asker(client), lambda: topology_of(client), SystemClock(), progress.tell)
         known = topology_of(client).shards
         unknown = [shard for shard in shards if ShardId(shard) not in known]
         if unknown:
@@ -48,6 +49,15 @@ def repair_command(shards: tuple[int, ...], check: bool, as_json: bool, connect:
     if as_json:
         click.echo(json.dumps([{**asdict(verdict), "equal": verdict.equal} for verdict in verdicts], indent=2))
     return ExitCode.OK if all(verdict.equal for verdict in verdicts) else ExitCode.SERVER_ERROR
+
+
+def asker(client: Client) -> Ask:
+    """Asks single replicas, by way of a proxy."""
+
+    def ask(shard: int, replica: str, method: str, params: list[Any]) -> Any:
+        return client.administer("ask_replica", shard, replica, method, params)
+
+    return ask
 
 
 def topology_of(client: Client) -> Topology:

@@ -292,17 +292,11 @@ class AsyncClient:
         """Have every shard compact all it has, and wait for it."""
         return await self._run(self._commands.compact(), timeout)
 
-    async def ask_replica(
-        self, shard: int, replica: str, method: str, params: Sequence[Any] = (), *, timeout: float | None = None
+    async def administer(
+        self, method: str, *params: object, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT
     ) -> Any:
-        """Ask one replica of a shard what ``sherd repair`` asks; see ``ask_replica`` in docs/protocol.md."""
-        return await self._run(self._commands.ask_replica(shard, replica, method, params), timeout)
-
-    async def failover(
-        self, shard: int, to: str | None = None, *, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT
-    ) -> dict[str, Any]:
-        """Have another replica lead a shard; see ``Client.failover``."""
-        return await self._run(self._commands.failover(shard, to), timeout)
+        """As ``Client.administer``."""
+        return await self._run(self._commands.administer(method, params), timeout)
 
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> AsyncPipeline:
         """Collect many requests and send them in one go; see ``AsyncPipeline``."""

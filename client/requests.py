@@ -272,13 +272,9 @@ class Commands:
         """Compact every shard down to its bottom level; the result comes when that is done."""
         return Request("compact", (), _itself, True)
 
-    def ask_replica(self, shard: int, replica: str, method: str, params: Sequence[Any] = ()) -> Request[Any]:
-        """A question to one replica of a shard, for tools; which there are is the proxy's to say."""
-        return Request("ask_replica", (shard, replica, method, list(params)), _itself, True)
-
-    def failover(self, shard: int, to: str | None) -> Request[dict[str, Any]]:
-        """Have another replica lead a shard; the result comes when the topology says so."""
-        return Request("failover", (shard, to), _itself, False)
+    def administer(self, method: str, params: Sequence[object]) -> Request[Any]:
+        """A method that changes the cluster, or asks about it."""
+        return Request(method, tuple(params), _itself, False)
 
     # Building and reading
 

@@ -308,19 +308,11 @@ class Client:
         """Have every shard compact all it has, and wait for it."""
         return self._run(self._commands.compact(), timeout)
 
-    def ask_replica(
-        self, shard: int, replica: str, method: str, params: Sequence[Any] = (), *, timeout: float | None = None
-    ) -> Any:
-        """Ask one replica of a shard what ``sherd repair`` asks; see ``ask_replica`` in docs/protocol.md."""
-        return self._run(self._commands.ask_replica(shard, replica, method, params), timeout)
-
-    def failover(
-        self, shard: int, to: str | None = None, *, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT
-    ) -> dict[str, Any]:
-        """Have another replica lead a shard: ``to``, or the follower in sync whose log is the longest. Nothing is lost
-        and nothing fails. The shard, its leader's name and its term after that; ``Unavailable`` if nobody can.
+    def administer(self, method: str, *params: object, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT) -> Any:
+        """Carry out a method that changes the cluster or asks about it, with its params as the protocol has them:
+        ``failover``, ``ask_replica``.
         """
-        return self._run(self._commands.failover(shard, to), timeout)
+        return self._run(self._commands.administer(method, params), timeout)
 
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> Pipeline:
         """Collect many requests and send them in one go; see ``Pipeline``."""

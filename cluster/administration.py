@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from sherd.cluster.control import Method
-from sherd.cluster.handover import Promote, hand_over
+from sherd.cluster.handover import Promote, force, hand_over
 from sherd.cluster.topology_store import TopologyStore
 from sherd.common.errors import BadRequest
 from sherd.common.net.network import Network
@@ -13,11 +13,14 @@ def administration(store: TopologyStore, network: Network, promote: Promote) -> 
     """The methods by name. ``promote`` names the next leader of a shard that was handed over."""
 
     async def failover(params: list[object]) -> object:
-        """``[shard, replica or nil]``: the shard's state after."""
+        """``[shard, replica or nil, forced]``: the shard's leader and term after."""
         match params:
-            case [int(shard), None | str() as successor]:
+            case [int(shard), None | str() as successor, False]:
                 state = await hand_over(store, network, promote, shard, successor or "")
-                return {"shard": shard, "leader": state.leader, "term": state.term}
-        raise BadRequest("failover takes a shard and the name of the replica that is to lead, or nil")
+            case [int(shard), str(successor), True]:
+                state = await force(store, network, promote, shard, successor)
+            case _:
+                raise BadRequest("failover takes a shard, who is to lead or nil, and whether that is forced; then who")
+        return {"shard": shard, "leader": state.leader, "term": state.term}
 
     return {"failover": failover}

@@ -65,15 +65,15 @@ class Elections:
             held[ShardId(int(pair.key.removeprefix(prefix)))] = (str(holder["replica"]), Term(int(holder["term"])))
         return held
 
-    async def promote(self, seen: ShardState, successor: str) -> ShardState | None:
-        """Make ``successor`` the leader of a shard that was handed over, once its former leader's lease is gone."""
+    async def promote(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:
+        """As ``Promote``, once the former leader's lease is gone."""
         async with self._lock(seen.id):
             deadline = self._world.clock.monotonic() + RESIGN_SECONDS
             while seen.id in await self.leases():
                 if self._world.clock.monotonic() > deadline:
                     return None
                 await asyncio.sleep(RESIGN_LOOK_SECONDS)
-            return await self._elect(seen, successor, seen.in_sync)
+            return await self._elect(seen, successor, in_sync)
 
     def _is_due(self, state: ShardState, leases: dict[ShardId, tuple[str, Term]]) -> bool:
         """Whether the shard's lease has gone, or has not been taken up in time."""

@@ -1,20 +1,25 @@
-"""A planned change of leader: nothing is lost, nothing fails, requests wait for a moment.
+"""A change of leader that somebody asks for.
+
+Planned: nothing is lost, nothing fails, requests wait for a moment.
 
 The leader refuses requests, before it executes them, until its successor has everything, and then leads no more; only
 after that the topology names the successor. If the successor does not come to that in time, the leader leads on. If
 whoever conducts this dies in between, the shard is without a leader, and is seen to as if it had died.
+
+Forced: for a shard that nobody may lead, since those in sync are gone. Whoever is named leads with what it has; what it
+lacks is lost.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from sherd.cluster.candidates import longest_log
+from sherd.cluster.candidates import ASK_SECONDS, longest_log, position_of
 from sherd.cluster.topology_store import TopologyStore, topology_of
 from sherd.common.errors import BadRequest, SherdError, Unavailable
 from sherd.common.logs import event
 from sherd.common.net.network import Network
-from sherd.common.net.stream import Stream
+from sherd.common.net.stream import Stream, ask_once
 from sherd.common.topology.state import ShardState
 from sherd.common.types import ShardId
 
@@ -23,9 +28,9 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.005
 SECONDS_MAX = 2.0
 
-Promote = Callable[[ShardState, str], Awaitable[ShardState | None]]
-"""Makes a replica the leader of a shard whose leader, as the given state says, leads no more; the state then, None if
-that is no longer so."""
+Promote = Callable[[ShardState, str, tuple[str, ...]], Awaitable[ShardState | None]]
+"""Makes a replica the leader of a shard whose leader, as the given state says, leads no more, with these in sync; the
+state then, None if that is no longer so."""
 
 
 async def hand_over(
@@ -54,11 +59,42 @@ async def hand_over(
         raise Unavailable(
             f"replica {successor} of shard {shard} did not catch up in {SECONDS_MAX:g} s; its leader leads on"
         )
-    promoted = await promote(state, successor)
+    promoted = await promote(state, successor, state.in_sync)
     if promoted is None:
         raise Unavailable(f"shard {shard} has changed meanwhile; look at its status and try again")
     event(log, logging.WARNING, "handed over", shard=shard, before=state.leader, leader=successor, term=promoted.term)
     return promoted
+
+
+async def force(store: TopologyStore, network: Network, promote: Promote, shard: int, successor: str) -> ShardState:
+    """Make ``successor`` the leader of a shard that nobody leads, in sync or not; the shard's state then.
+
+    BadRequest if the shard is led, or there is no such replica; Unavailable if it did not work out.
+    """
+    state = (await topology_of(store)).shards.get(ShardId(shard))
+    if state is None or successor not in state.replicas:
+        raise BadRequest(f"there is no replica {successor!r} of shard {shard}")
+    if state.leader_address and await leads(network, state):
+        raise BadRequest(f"replica {state.leader} leads shard {shard}: force is for a shard that nobody can lead")
+    if await position_of(network, state.replicas[successor]) is None:
+        raise Unavailable(f"replica {successor} of shard {shard} does not answer")
+    promoted = await promote(state, successor, (successor,))
+    if promoted is None:
+        raise Unavailable(f"somebody may lead shard {shard} yet, or has come to; look at its status and try again")
+    event(
+        log, logging.ERROR, "leads because an operator said so: what it lacks is lost", shard=shard,
+        leader=successor, term=promoted.term, were_in_sync=",".join(state.in_sync),
+    )  # fmt: skip
+    return promoted
+
+
+async def leads(network: Network, state: ShardState) -> bool:
+    """Whether the leader that the topology names says that it leads."""
+    try:
+        await ask_once(network, state.leader_address, "followers", [], ASK_SECONDS)
+    except (OSError, TimeoutError, SherdError):
+        return False
+    return True
 
 
 async def _until_handed_over(network: Network, state: ShardState, successor: str) -> bool:

@@ -78,15 +78,16 @@ class Replicas:
             )  # fmt: skip
         await self.until_taken_over(shard, name)
 
-    async def promote(self, seen: ShardState, successor: str) -> ShardState | None:
-        """Make ``successor`` the leader of a shard that was handed over; None if its state is another than that
-        seen.
-        """
+    async def promote(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:
+        """As ``handover.Promote``. One whose process is gone has left a log that its successor takes."""
 
         def decide(state: ShardState) -> ShardState | None:
-            if (state.leader, state.term) != (seen.leader, seen.term) or successor not in state.in_sync:
+            if (state.leader, state.term) != (seen.leader, seen.term):
                 return None
-            return replace(state, term=Term(state.term + 1), leader=successor)
+            predecessors = state.predecessors if state.leader_address else (*state.predecessors, state.leader)
+            return replace(
+                state, term=Term(state.term + 1), leader=successor, in_sync=in_sync, predecessors=predecessors
+            )
 
         return await change(self._store, seen.id, decide)
 

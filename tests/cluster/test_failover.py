@@ -181,7 +181,7 @@ def test_a_planned_failover_loses_nothing_and_fails_nothing(tmp_path: Path) -> N
         with Writer(cluster, 40) as writer:
             for _ in range(5):
                 (before,) = shards_of(db)
-                done = db.failover(1)
+                done = db.administer("failover", 1, None, False)
                 assert done["term"] == before["term"] + 1
                 until(lambda before=before: shards_of(db)[0]["leader"]["pid"] != before["leader"]["pid"])
                 until(lambda: all_in_sync(db))
@@ -189,11 +189,11 @@ def test_a_planned_failover_loses_nothing_and_fails_nothing(tmp_path: Path) -> N
         assert writer.timeouts == 0
         leader = db.topology()["shards"]["1"]["leader"]
         with pytest.raises(BadRequest, match="leads shard 1 already"):
-            db.failover(1, leader)
+            db.administer("failover", 1, leader, False)
         with pytest.raises(BadRequest, match="no replica 'x'"):
-            db.failover(1, "x")
+            db.administer("failover", 1, "x", False)
         with pytest.raises(BadRequest, match="no shard 9"):
-            db.failover(9)
+            db.administer("failover", 9, None, False)
 
 
 def test_a_leader_whose_successor_does_not_answer_leads_on(tmp_path: Path) -> None:
@@ -208,11 +208,11 @@ def test_a_leader_whose_successor_does_not_answer_leads_on(tmp_path: Path) -> No
         try:
             db.put("a", 1)
             with pytest.raises((Unavailable, BadRequest), match=r"did not catch up|not in sync"):
-                db.failover(1, "2")
+                db.administer("failover", 1, "2", False)
             db.put("a", 2)
         finally:
             os.kill(follower, signal.SIGCONT)
         assert db.get("a") == 2
         until(lambda: all_in_sync(db))
-        assert db.failover(1)["leader"] == "2"
+        assert db.administer("failover", 1, None, False)["leader"] == "2"
         assert db.get("a") == 2

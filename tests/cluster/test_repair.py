@@ -172,7 +172,7 @@ def test_a_leader_that_has_met_damage_hands_over_and_begins_anew(cluster: Cluste
         until(lambda: in_sync(db))
         code, text = repair(cluster, "--check")
         assert (code, ".sst" in text) == (4, True), text
-        assert db.failover(1)["leader"] == "2"
+        assert db.administer("failover", 1, None, False)["leader"] == "2"
         until(lambda: "asking to begin anew" in cluster.log())
         until(lambda: all(verdict.equal for verdict in verdicts_of(db)))
         until(lambda: in_sync(db))
@@ -232,7 +232,7 @@ def test_a_rebuild_that_is_killed_again_and_again_ends_equal(cluster: Cluster) -
         lose_a_table(cluster.data / "shard-1-replica-2")
         cluster.start()
         until(lambda: in_sync(db))
-        db.ask_replica(1, "1", "rebuild", ["2"])
+        db.administer("ask_replica", 1, "1", "rebuild", ["2"])
         for kills in range(1, 4):
             until(lambda kills=kills: cluster.log().count(" copying ") >= kills or not rebuilding(db))
             pid = shard_of(db)["followers"][0]["pid"]
@@ -246,4 +246,4 @@ def test_a_rebuild_that_is_killed_again_and_again_ends_equal(cluster: Cluster) -
 
 
 def rebuilding(db: Client) -> bool:
-    return bool(db.ask_replica(1, "1", "followers")["2"]["rebuild"])
+    return bool(db.administer("ask_replica", 1, "1", "followers", [])["2"]["rebuild"])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.survival import Survival
 
-from sherd.common.errors import SherdError
+from sherd.common.errors import BadRequest, SherdError
 from sherd.common.net.stream import ask_once
 from sherd.common.world import World
 from sim.chaos import run
@@ -109,6 +109,22 @@ def test_a_leader_that_has_lost_its_tail_waits_for_one_that_has_not() -> None:
         assert asker.ask("get", "a", {"meta": True})[:2] == [1, acknowledged]
 
 
+def test_an_operator_may_say_who_leads_when_those_in_sync_are_gone() -> None:
+    with Simulation(9) as sim:
+        cluster = Cluster(sim, Shape(fsync="interval:100s"))
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 0)
+        sim.run(5.0)
+        leader, follower = cluster.replicas
+        assert isinstance(asker.ask("failover", 1, "2", True), BadRequest)  # it is led
+        follower.process.kill()
+        leader.host.power_cut()
+        sim.run(4 * LEASE_SECONDS)
+        assert isinstance(asker.ask("get", "a", seconds_max=15.0), Exception)
+        assert asker.ask("failover", 1, "2", True)["leader"] == "2"
+        assert asker.ask("get", "a") == 0
+
+
 def test_a_replica_whose_disk_was_lost_does_not_lead() -> None:
     with Simulation(6) as sim:
         cluster = Cluster(sim, Shape())
@@ -131,6 +147,6 @@ def test_a_planned_failover_between_hosts() -> None:
         asker = Asker(sim, cluster)
         asker.ask("put", "a", 1)
         sim.run(5.0)
-        done = asker.ask("failover", 1, None)
+        done = asker.ask("failover", 1, None, False)
         assert done["leader"] == "2"
         assert asker.ask("get", "a") == 1

@@ -2,7 +2,7 @@
 
 import time
 
-from sherd.cli.repair import topology_of, verdict_line
+from sherd.cli.repair import asker, topology_of, verdict_line
 from sherd.client.sync import Client
 from sherd.cluster.repair import Repair, Verdict
 from sherd.common.clock import SystemClock
@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 30.0
 
 def repair_of(db: Client) -> Repair:
     """Compares and mends the cluster that ``db`` is a client of."""
-    return Repair(db.ask_replica, lambda: topology_of(db), SystemClock())
+    return Repair(asker(db), lambda: topology_of(db), SystemClock())
 
 
 def verdicts_of(db: Client) -> list[Verdict]:
