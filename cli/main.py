@@ -27,6 +27,7 @@ COMMANDS = {
     "status": ("sherd.cli.status", "shards, sizes, positions, warnings"),
     "flush": ("sherd.cli.maintenance", "write every shard's memtable to a table"),
     "compact": ("sherd.cli.maintenance", "compact every shard"),
+    "repair": ("sherd.cli.repair", "compare followers with their leaders, mend those that differ"),
     "failover": ("sherd.cli.failover", "have another replica lead a shard, without loss or error"),
     "verify": ("sherd.cli.inspection", "check every checksum of a stopped shard"),
     "dump": ("sherd.cli.inspection", "print a log segment, table or manifest readably"),

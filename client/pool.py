@@ -59,9 +59,9 @@ class Pool:
             raise
 
     def give_back(self, stream: Stream) -> None:
-        """The caller is done with a connection that is in order."""
+        """The caller is done with a connection, which others get if it is in order."""
         with self._changed:
-            if not self._closed:
+            if stream.in_order and not self._closed:
                 self._idle.append(stream)
                 self._changed.notify()
                 return

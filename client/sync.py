@@ -309,7 +309,9 @@ class Client:
         return self._run(self._commands.compact(), timeout)
 
     def administer(self, method: str, *params: object, timeout: float | None = MAINTENANCE_SECONDS_DEFAULT) -> Any:
-        """Carry out a method that changes the cluster, with its params as the protocol has them: ``failover``."""
+        """Carry out a method that changes the cluster or asks about it, with its params as the protocol has them:
+        ``failover``, ``ask_replica``.
+        """
         return self._run(self._commands.administer(method, params), timeout)
 
     def pipeline(self, *, raise_on_error: bool = True, timeout: float | None = None) -> Pipeline:
@@ -358,10 +360,7 @@ class Client:
                 pool.failed(stream)
             raise
         finally:
-            if stream.in_order:
-                pool.give_back(stream)
-            else:
-                pool.discard(stream)
+            pool.give_back(stream)
 
     def _run_many(self, requests: Sequence[Request[Any]], timeout: float | None) -> list[Any]:
         """A result or an exception for each request."""
@@ -387,7 +386,4 @@ class Client:
             pool.failed(stream)
             raise
         finally:
-            if stream.in_order:
-                pool.give_back(stream)
-            else:
-                pool.discard(stream)
+            pool.give_back(stream)

@@ -2,7 +2,8 @@
 
 The first restart is at once. If the process dies again before it has served for ``stable_seconds``, pauses follow,
 doubling up to a bound. Two things end the keeping: ``stop``, and a refusal, when the process tells that it can't start
-for a reason that starting again can't mend, or when it died ``STARTS_MAX`` times before it ever served.
+for a reason that starting again can't mend, or when it died ``STARTS_MAX`` times before it ever served. Whether it can
+is also up to ``buried``: a replica whose store is damaged may begin anew once others do without it.
 """
 
 import asyncio
@@ -56,8 +57,8 @@ class Keeper:
     """Keeps the process ``name``. ``prepare`` is awaited before each start and gives the command.
 
     ``served`` is set once it has served for the first time, at ``address``. The clock is for measuring how long.
-    ``probe`` asks whether it still answers; None for one that need not. ``buried`` is awaited after each death, once
-    the process was reaped and before any pause.
+    ``probe`` asks whether it still answers; None for one that need not. ``buried`` is awaited with the exit code after
+    each death, once the process was reaped and before any pause; True if starting again mends even a lasting reason.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Keeper:
         policy: RestartPolicy,
         clock: Clock,
         probe: Probe | None = None,
-        buried: Callable[[], Awaitable[None]] | None = None,
+        buried: Callable[[int], Awaitable[bool]] | None = None,
     ) -> None:
         self.name = name
         self.served = asyncio.Event()
@@ -95,10 +96,9 @@ class Keeper:
             served_seconds, code, reason = await self._one_life()
             if self._stopping.is_set():
                 break
-            if self._buried is not None:
-                await self._unless_stopped(self._buried())
+            mended = self._buried is not None and await self._unless_stopped(self._buried(code))
             deaths = 1 if served_seconds >= self._policy.stable_seconds else deaths + 1
-            if code in LASTING:
+            if code in LASTING and not mended:
                 return Refusal(self.name, reason, code)
             if not self.served.is_set() and deaths >= STARTS_MAX:
                 return Refusal(self.name, f"it died {deaths} times before it served: {reason}", ExitCode.SERVER_ERROR)

@@ -1,7 +1,7 @@
 """Who of a shard's followers is in sync, which is kept in the topology.
 
 A follower is taken out there before its leader stops to wait for it, and put in only after the leader began to
-(``admit``) and it has everything.
+(``admit``) and it has everything. One that is to give up what it holds and begin anew is taken out as well.
 """
 
 import asyncio
@@ -65,8 +65,9 @@ class Membership:
         lost = not isinstance(heard, (int, float)) or heard > SILENT_SECONDS
         behind = not isinstance(lag, (int, float)) or lag > LAG_SECONDS
         if name in state.in_sync:
-            if lost or behind:
-                await self._set(state, name, False, f"heard={heard} lag_seconds={lag}")
+            if lost or behind or told.get("rebuild") is True:
+                why = f"heard={heard} lag_seconds={lag} rebuild={told.get('rebuild', False)}"
+                await self._set(state, name, False, why)
         elif told.get("pid") is not None and not lost and not behind:
             params = [name, state.revision]
             if await ask_once(self._network, state.leader_address, "admit", params, ASK_SECONDS) is True:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from sherd.cluster.administration import administration
 from sherd.cluster.config import ClusterConfig
 from sherd.cluster.control import Control
+from sherd.cluster.damaged_replica import do_without
 from sherd.cluster.data_dir import DataDir
 from sherd.cluster.keeper import Keeper, Refusal, RestartPolicy
 from sherd.cluster.membership import Membership
@@ -197,11 +198,14 @@ class Supervisor:
             }  # fmt: skip
             return [*self._programs.shard, *(f"--{flag}={value}" for flag, value in flags.items())]
 
-        async def buried() -> None:
+        async def buried(code: int) -> bool:
             try:
+                if code == ExitCode.CORRUPT:
+                    return await do_without(store, replicas, shard, name, self._config.ready_seconds_max)
                 await replicas.bury(shard, name)
             except OSError as error:  # then it leads again once it is restarted, as it does where there is no follower
                 event(log, logging.ERROR, "no failover: the topology cannot be written", name=label, error=error)
+            return False
 
         return Keeper(label, prepare, self._programs.environ, self._policy(), self._world.clock, self._probe, buried)
 

@@ -21,10 +21,12 @@ from sherd.proxy.admin import Admin
 from sherd.proxy.config import ProxyConfig
 from sherd.proxy.connector import Connector
 from sherd.proxy.coordination import Coordination
+from sherd.proxy.forwarding import Forwarding
 from sherd.proxy.introduction import Introduction
 from sherd.proxy.link import Link
 from sherd.proxy.listener import Listener
 from sherd.proxy.outlet import Turn
+from sherd.proxy.relay import Relay
 from sherd.proxy.router import Router
 from sherd.proxy.routes import Routes
 from sherd.proxy.topology_follower import TopologyFollower
@@ -85,8 +87,9 @@ class Proxy:
         )
         self._introduction = Introduction(config.name, lambda: len(self.listener.sessions), clock)
         self.admin = Admin(self.routes, config, self._introduction)
-        self._coordination = Coordination(self.routes, world, group)
-        calls = {**self.admin.calls, **self._coordination.calls}
+        self._forwarding = forwarding = Forwarding(world.network, group)
+        coordination, relay = Coordination(self.routes, forwarding), Relay(self.routes, forwarding)
+        calls = {**self.admin.calls, **coordination.calls, **relay.calls}
         self.router = Router(self.routes, config.limits, clock.monotonic, calls, config.read_only)
         self.listener = Listener(turn, self.router, config.limits, config.bounds, world)
         self._connectors: dict[Link, Connector] = {}
@@ -104,7 +107,7 @@ class Proxy:
         """Accept no more, finish what is under way (bounded), close every connection, end the tasks."""
         self.router.stopping = True
         await self.listener.stop()
-        self._coordination.stop()
+        self._forwarding.stop()
         for task in self._tasks:
             task.cancel()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from sherd.common.errors import BadRequest, NotLeader, TooLarge, UnknownMethod
+from sherd.common.errors import BadRequest, NotLeader, TooLarge, Unavailable, UnknownMethod
 from sherd.common.limits import KIB, PAGE_BYTES_DEFAULT, PAGE_BYTES_MAX
 from sherd.common.wire.encode import FALSE, NIL, TRUE, array_header, bin_header, uint
 from sherd.common.wire.requests import check_at, check_stale_ms
@@ -19,6 +19,7 @@ from sherd.shard.replication.messages import Position, Pull
 
 if TYPE_CHECKING:
     from sherd.shard.lsm.entry import Entry
+    from sherd.shard.replication.comparisons import Comparisons
     from sherd.shard.replication.feed import Feeds
     from sherd.shard.replication.stale_reads import StaleReads
     from sherd.shard.service import ServiceConnection
@@ -48,7 +49,7 @@ def written_value(result: bytes, shard: int, term: int, lsn: int) -> bytes:
 class ShardAdmin:
     """Answers everything but the data methods. ``force`` starts a flush or compaction and calls back at its end;
     ``feeds`` answers followers, while this is the leader; ``hand_over`` makes another one the leader; ``stale_reads``
-    says what is read here, while it follows.
+    says what is read here, while it follows; ``comparisons`` are with the shard's other replicas.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ShardAdmin:
         self._refresh_layout = refresh_layout
         self._force = force
         self.feeds: Feeds | None = None
+        self.comparisons: Comparisons | None = None
         self.stale_reads: StaleReads | None = None
         self.hand_over: Callable[[str, int], bool] | None = None
         self.is_complete: Callable[[], bool] = lambda: False
@@ -165,6 +167,40 @@ class ShardAdmin:
         self._led(connection).copies.end(copy)
         self._reply(connection, msgid, TRUE)
 
+    def _rebuild(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[name]``: what this follower holds is to be given up; see ``Feeds.rebuild``."""
+        _check_count(arguments, 1)
+        (name,) = arguments
+        if not isinstance(name, bytes):
+            raise BadRequest("rebuild takes a replica's name")
+        self._led(connection).rebuild(name.decode(errors="replace"))
+        self._reply(connection, msgid, TRUE)
+
+    def _compare(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """Begin a comparison of this leader with its followers; see ``Comparisons.begin``."""
+        _check_count(arguments, 0)
+        feeds = self._led(connection)
+        begun = feeds.comparisons.begin(connection.service.token_map.layout.mode)
+        feeds.tell_all()
+        self._reply(connection, msgid, msgpack.packb(begun))
+
+    def _digest(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        """``[id, time, [start ...]]``, of leaders and followers; see ``Comparisons.digest``."""
+        _check_count(arguments, 3)
+        starts = arguments.pop()
+        number, time_ms = _numbers(arguments, 2)
+        if not isinstance(starts, list) or not all(isinstance(start, bytes) for start in starts):
+            raise BadRequest("the starts of ranges must be an array of bin")
+        if self.comparisons is None:
+            raise Unavailable(f"this replica of shard {connection.service.shard_id} is compared with none")
+        mode = connection.service.token_map.layout.mode
+        self._reply(connection, msgid, msgpack.packb(self.comparisons.digest(number, time_ms, mode, starts)))
+
+    def _compare_end(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
+        (number,) = _numbers(arguments, 1)
+        self._led(connection).comparisons.end(number)
+        self._reply(connection, msgid, TRUE)
+
     def _led(self, connection: "ServiceConnection") -> "Feeds":
         """What answers followers; NotLeader if this is not the leader."""
         if self.feeds is None:
@@ -234,6 +270,10 @@ _HANDLERS: dict[bytes, Callable[[ShardAdmin, "ServiceConnection", bytes, list[ob
     b"copy": ShardAdmin._copy,
     b"copy_read": ShardAdmin._copy_read,
     b"copy_end": ShardAdmin._copy_end,
+    b"compare": ShardAdmin._compare,
+    b"digest": ShardAdmin._digest,
+    b"compare_end": ShardAdmin._compare_end,
+    b"rebuild": ShardAdmin._rebuild,
     b"followers": ShardAdmin._followers,
     b"hand_over": ShardAdmin._hand_over,
     b"position": ShardAdmin._position,

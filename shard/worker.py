@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sherd.common.build import is_compiled
-from sherd.common.errors import ConfigError, StoreError, Unavailable
+from sherd.common.errors import ConfigError, StoreCorrupt, StoreError, Unavailable
 from sherd.common.logs import event
 from sherd.common.net.address import Address, parse_address
 from sherd.common.net.loop import loop_factory, loop_name
@@ -35,6 +35,7 @@ from sherd.shard.listener import Connections, ShardProtocol
 from sherd.shard.lsm.adoption import adopt
 from sherd.shard.lsm.cutting import PastFork, cut_log
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.replication.beginning_anew import begin_anew
 from sherd.shard.replication.follower import Copied, Cut
 from sherd.shard.replication.role import Replication, SteppedDown
 from sherd.shard.replication.seat import Seat
@@ -257,19 +258,27 @@ class Worker:
 async def live(config: ShardConfig, seat: Seat, world: World, spawn: SpawnJanitor, born: Born) -> int:
     """One life after the other, until one ends with an exit code. ConfigError or StoreError if one can't begin.
 
-    Who stops leading, or follows with a log that has to be cut, goes on here with another life of the same process.
-    ``born`` is told of each.
+    Who stops leading, or follows with a log that has to be cut, goes on here with another life of the same process. So
+    does who finds its store damaged and is counted on by nobody; but not once it has served, for then somebody may have
+    begun to: that is for the next process. ``born`` is told of each life.
     """
-    topology = await seat.read()
+    served = False
     while True:
-        worker = Worker(config, seat, topology, world, spawn)
+        topology = await seat.read()
+        try:
+            worker = Worker(config, seat, topology, world, spawn)
+        except StoreCorrupt as error:
+            if served:
+                raise
+            begin_anew(world.disk, config, await seat.withdraw(), error)
+            continue
         born(worker)
         outcome = await worker.serve()
         if outcome.code is not None:
             return outcome.code
         mend(config, world, outcome)
         config = replace(config, ready_fd=None)
-        topology = await seat.read()
+        served = True
 
 
 def mend(config: ShardConfig, world: World, outcome: Outcome) -> None:

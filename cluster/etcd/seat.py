@@ -16,16 +16,19 @@ from sherd.cluster.etcd.api import Absent, Etcd, EtcdRefused, EtcdUnavailable, P
 from sherd.cluster.etcd.lease import KeptLease
 from sherd.cluster.etcd.source import EtcdSource
 from sherd.cluster.etcd.topology import EtcdTopology
-from sherd.cluster.topology_store import change
+from sherd.cluster.topology_store import TopologyChanged, change, topology_of
 from sherd.common.errors import ConfigError, StoreError
 from sherd.common.logs import event
-from sherd.common.topology.state import ShardState
+from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId
 from sherd.common.world import World
 
 log = logging.getLogger(__name__)
 
 ENLIST_PAUSE_SECONDS_MAX = 2.0
+WITHDRAW_SECONDS_MAX = 30.0
+"""How long one who can't serve waits for the coordinator to notice, and for another to be elected if it led."""
+WITHDRAW_LOOK_SECONDS = 0.2
 
 
 class LeasedSeat(EtcdSource):
@@ -43,6 +46,7 @@ class LeasedSeat(EtcdSource):
         self._lease_seconds = lease_seconds
         self._lease: KeptLease | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._enlisted = ""
         self._enlisting: asyncio.Task[None] | None = None
 
     @property
@@ -51,7 +55,9 @@ class LeasedSeat(EtcdSource):
 
     async def enlist(self, address: str) -> None:
         """As ``Seat``; it is done as soon as etcd answers, and nobody waits for that."""
-        if self._enlisting is None:
+        if address != self._enlisted:  # the next life may have got another port
+            await _ended(self._enlisting)
+            self._enlisted = address
             self._enlisting = asyncio.get_running_loop().create_task(self._enlist(address))
 
     async def claim(self, state: ShardState) -> bool:
@@ -80,6 +86,34 @@ class LeasedSeat(EtcdSource):
         if lease is not None:
             await _ended(self._keeping)
             await lease.end()
+
+    async def withdraw(self) -> Topology:
+        """As ``Seat``: waits while this replica is counted on, and then changes the shard's state, so that a change by
+        somebody who saw it before, and would count on it again, comes to nothing. Raises when etcd does not answer.
+        """
+        deadline = self._world.clock.monotonic() + WITHDRAW_SECONDS_MAX
+        waiting = False
+        while True:
+            topology = await topology_of(self._topology)
+            state = topology.shards.get(self._shard)
+            if state is None or self._replica not in state.replicas:
+                return topology
+            if state.leader != self._replica and self._replica not in state.in_sync:
+                with contextlib.suppress(TopologyChanged):
+                    left = topology.with_shard(self._listed(state, ""))
+                    await self._topology.compare_and_set(topology.version, left)
+                    return left
+                continue
+            if self._world.clock.monotonic() > deadline:
+                return topology
+            if not waiting:
+                waiting = True
+                event(
+                    log, logging.ERROR, "can't serve what it holds, waiting until the others do without it",
+                    shard=self._shard, replica=self._replica, leader=state.leader, in_sync=",".join(state.in_sync),
+                    seconds_max=WITHDRAW_SECONDS_MAX,
+                )  # fmt: skip
+            await asyncio.sleep(WITHDRAW_LOOK_SECONDS)
 
     async def close(self) -> None:
         await _ended(self._enlisting)

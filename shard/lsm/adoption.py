@@ -95,7 +95,8 @@ class CopyDir:
 
 
 def adopt(disk: Disk, directory: str, state: CopiedState, random: Callable[[int], bytes], fork_lsn: int | None) -> None:
-    """Make the store in ``directory`` out of the copied tables. All of them must be in its ``copy/``.
+    """Make the store in ``directory`` out of the copied tables. All of them must be in its ``copy/``. It is another
+    store then, with an id of its own.
 
     Of what it held, the tables and segments with anything beyond ``fork_lsn`` are saved in quarantine; None saves none.
     """
@@ -138,7 +139,7 @@ def _adopt(
         disk,
         directory,
         Manifest(
-            store_id=manifest.store_id,
+            store_id=random(STORE_ID_BYTES),
             next_file=number + len(metas) + 1,
             tables=tuple(metas),
             first_segment=number,

@@ -263,6 +263,11 @@ class Engine(EngineFollowing):
         """Whether a write or fsync failed."""
         return isinstance(self._down, StorePoisoned)
 
+    @property
+    def damaged(self) -> int:
+        """How often reads and background work have met damage since it was opened."""
+        return int(self.installer.damage.reads + self.counters.corrupt_reads)
+
     def status(self) -> dict[str, object]:
         """What operators want to know, MessagePack-able; the names are those of ``sherd status``."""
         return status(self, self._active)

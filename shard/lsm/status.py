@@ -82,7 +82,7 @@ def status(engine: "Engine", active: Memtable) -> dict[str, object]:
         "last_job_error": counters.last_job_error,
         "last_job_failed_seconds_ago": engine.upkeep.failed_seconds_ago,
         "jobs_failing": engine.upkeep.failing,
-        "corrupt": counters.corrupt_reads + damage.reads,
+        "corrupt": engine.damaged,
         "damaged": damage.places[:DAMAGED_TOLD_MAX],
         "quarantined": len(saved),
         "quarantined_names": list(saved),

@@ -5,7 +5,8 @@ and after ``wait_ms`` that there is nothing, so that the follower knows its lead
 pulls after every commit; ``tick`` at the clock.
 
 Invariants: a follower has at most one pull parked, the latest; what counts as acknowledged by it is never beyond the
-place up to which its log is known to be the same as ours.
+place up to which its log is known to be the same as ours. A follower is told to give up what it holds (``rebuild``)
+only when nobody counts it in sync any more.
 """
 
 import logging
@@ -14,16 +15,17 @@ from dataclasses import dataclass, field
 
 import msgpack
 
-from sherd.common.errors import NotLeader, StoreCorrupt
+from sherd.common.errors import NotLeader, StoreCorrupt, Unavailable
 from sherd.common.logs import event
 from sherd.common.world import World
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import TERM_LSN_STEP
 from sherd.shard.lsm.log_tail import LogPiece, LogTail
 from sherd.shard.lsm.segment_tail import SegmentTail
+from sherd.shard.replication.comparisons import Comparisons
 from sherd.shard.replication.copies import Copies
 from sherd.shard.replication.history import common_lsn
-from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, Answer, LeaderState, Position, Pull
+from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, REBUILD, Answer, LeaderState, Position, Pull
 from sherd.shard.replication.progress import Progress, Sample
 from sherd.shard.replies import ReplyGate, ReplySink
 
@@ -49,22 +51,30 @@ class _Parked:
 @dataclass(slots=True)
 class Feed:
     """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic, and
-    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet.
+    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet. ``given_up`` is the id of the
+    store that it is to give up.
     """
 
     name: str
     heard_at: float
     acked_lsn: int = 0
     pid: int = 0
+    store: bytes = b""
+    given_up: bytes = b""
     parked: _Parked | None = None
     files: SegmentTail | None = None
     reading: bool = False
     told: set[str] = field(default_factory=set)
 
+    @property
+    def to_rebuild(self) -> bool:
+        """Whether it still has the store that it is to give up."""
+        return self.given_up != b"" and self.given_up == self.store
+
 
 class Feeds:
     """All followers of a leader. ``needs_sync``: only what is on their stable storage counts. ``copies`` are of its
-    tables, for those that are too far behind.
+    tables, for those that are too far behind; ``comparisons`` are with what they hold.
     """
 
     def __init__(
@@ -86,6 +96,7 @@ class Feeds:
         self._admitted: dict[str, tuple[int, int]] = {}  # by name: at which revision, and up to where it has to come
         self._progress = Progress()
         self.copies = Copies(engine, world)
+        self.comparisons = Comparisons(engine, world)
         engine.tail = LogTail(engine.last_lsn + 1, TAIL_BYTES_MAX)
 
     def set_members(self, revision: int, members: Iterable[str], in_sync: Iterable[str]) -> None:
@@ -106,7 +117,10 @@ class Feeds:
             self._answer(feed, NOTHING)
         feed.parked = _Parked(sink, msgid, pull, self._monotonic() + pull.wait_ms / 1000)
         common = self._common(pull.position)
-        if common is None:
+        if feed.to_rebuild and feed.name not in self._in_sync and feed.name not in self._admitted:
+            self._tell_once(feed, "is to give up what it holds", pull.position)
+            self._answer(feed, REBUILD)
+        elif common is None:
             self._tell_once(feed, "has another history", pull.position)
             self._answer(feed, COPY)
         elif common < pull.position.written_lsn:
@@ -122,13 +136,29 @@ class Feeds:
         ``revision`` says whether it is: so whoever adds it there can't be too late.
         """
         feed = self._feeds.get(name)
-        if feed is None:
+        if feed is None or (feed.to_rebuild and name not in self._admitted):
             return False
         if name not in self._in_sync and name not in self._admitted:
             self._admitted[name] = (revision, self._engine.last_lsn)
             self._count()
         target_lsn = self._admitted[name][1] if name in self._admitted else 0
         return feed.acked_lsn >= target_lsn
+
+    def rebuild(self, name: str) -> None:
+        """What this follower holds is wrong or damaged: once it is not in sync, it is told to begin anew with a copy.
+
+        ``describe`` says ``rebuild`` until it has. Harmless when repeated. Unavailable if it was not heard of yet.
+        """
+        feed = self._feeds.get(name)
+        if feed is None or not feed.store:
+            raise Unavailable(f"follower {name!r} has not been heard of; it can't be told to begin anew")
+        feed.given_up = feed.store
+
+    def tell_all(self) -> None:
+        """Answer all who wait, so that they learn at once what every answer tells."""
+        for feed in self._feeds.values():
+            if feed.parked is not None and not feed.reading:
+                self._answer(feed, NOTHING)
 
     def ack(self, position: Position) -> None:
         """A follower says how far it is."""
@@ -147,6 +177,7 @@ class Feeds:
         """Tell those who have waited long enough that there is nothing; whether any. To be called regularly."""
         told = False
         self.copies.tick()
+        self.comparisons.tick()
         now = self._monotonic()
         self._progress.note(self._now())
         for feed in self._feeds.values():
@@ -156,14 +187,15 @@ class Feeds:
         return told
 
     def has_all(self, name: str) -> bool:
-        """Whether that follower has acknowledged everything."""
+        """Whether that follower has acknowledged everything, and is not to give it up."""
         feed = self._feeds.get(name)
-        return feed is not None and feed.acked_lsn >= self._engine.last_lsn
+        return feed is not None and not feed.to_rebuild and feed.acked_lsn >= self._engine.last_lsn
 
     def close(self) -> None:
         """Lead no longer."""
         self._engine.tail = None
         self.copies.close()
+        self.comparisons.close()
         for feed in self._feeds.values():
             self._close(feed)
 
@@ -182,6 +214,7 @@ class Feeds:
                 "lag_seconds": round(lag.seconds, 3),
                 "heard_seconds_ago": round(now.at - feed.heard_at, 3),
                 "awaited": name in self._in_sync or name in self._admitted,
+                "rebuild": feed.to_rebuild,
             }
         return found
 
@@ -194,7 +227,7 @@ class Feeds:
             raise NotLeader(f"{position.name!r} is no replica of this shard that the leader knows of")
         if position.terms and position.terms[-1][0] > self._engine.term:
             raise NotLeader(f"the follower has seen term {position.terms[-1][0]}, this is term {self._engine.term}")
-        feed.heard_at, feed.pid = self._monotonic(), position.pid
+        feed.heard_at, feed.pid, feed.store = self._monotonic(), position.pid, position.store
         common = self._common(position) or 0
         acked = position.synced_lsn if self._needs_sync else position.written_lsn
         feed.acked_lsn = min(acked, common)
@@ -263,7 +296,8 @@ class Feeds:
         if parked is None:
             return
         engine = self._engine
-        leader = LeaderState(engine.term, engine.written_lsn, engine.now_ms(), self._needed_lsn() or 0)
+        needed_lsn, marks = self._needed_lsn() or 0, self.comparisons.marks
+        leader = LeaderState(engine.term, engine.written_lsn, engine.now_ms(), needed_lsn, marks)
         answer = msgpack.packb(Answer(kind, leader, piece, fork_lsn).encode())
         self._gate.reply(parked.sink, parked.msgid, answer, 0, False, False)
 

@@ -5,6 +5,9 @@ that doubles, with jitter, so that followers of a leader that comes back do not 
 older term than this log has seen is not listened to. What a follower can't mend by pulling - a tail that the leader
 does not have, a gap that the leader's log no longer fills - ends its life: ``Cut`` and ``Copied`` are for whoever
 started it.
+
+A follower whose tables or log turn out to be damaged asks its leader to be told to give them up: only the leader knows
+when nobody counts it in sync any more, and until then what it holds may be the last copy of something.
 """
 
 import asyncio
@@ -18,8 +21,9 @@ from sherd.common.net.stream import Stream
 from sherd.common.world import World
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.replication.comparisons import Comparisons
 from sherd.shard.replication.copying import fetch_tables
-from sherd.shard.replication.messages import COPY, FORK, LOG, Answer, Position, Pull
+from sherd.shard.replication.messages import COPY, FORK, LOG, REBUILD, Answer, Position, Pull
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +51,7 @@ class Cut(Exception):
 
 class Copied(Exception):
     """The leader's log could not be gone on with; its tables are in ``copy/`` and make a new store. What this one holds
-    beyond ``fork_lsn`` was never the leader's; None if that is not known.
+    beyond ``fork_lsn`` was never the leader's; 0 if nothing it holds is to be trusted, None if that is not known.
     """
 
     def __init__(self, state: CopiedState, fork_lsn: int | None) -> None:
@@ -86,6 +90,7 @@ class Follower:
         self.caught_up_at = float("-inf")
         self.leader_last_lsn = 0
         self.connected_to = ""
+        self.comparisons = Comparisons(engine, world)
 
     async def run(self) -> None:
         """Follow until cancelled. Raises Cut or Copied, and StoreError when the engine is down."""
@@ -136,6 +141,7 @@ class Follower:
         self.connected_to = address
         self._complaint = ""
         event(log, logging.INFO, "following", leader=address, last_lsn=self._engine.last_lsn)
+        asked_anew = False
         while address == self._leader():
             asked_at = self._monotonic()
             wait_ms = self._wait_ms if asked_at < self._hurry_until else WAIT_MS
@@ -144,6 +150,16 @@ class Follower:
             async with asyncio.timeout(WAIT_MS / 1000 + SILENCE_SECONDS):
                 answer = Answer.decode(await stream.ask("pull", pull.encode()))
             await self._take(answer, asked_at)
+            if self._engine.damaged and not asked_anew:
+                asked_anew = True
+                await self._ask_anew(stream)
+
+    async def _ask_anew(self, stream: Stream) -> None:
+        """Have the leader tell this follower to begin anew; it knows the follower by now, since that has pulled."""
+        met = self._engine.damaged
+        event(log, logging.ERROR, "damaged, asking to begin anew", leader=self.connected_to, met=met)
+        async with asyncio.timeout(SILENCE_SECONDS):
+            await stream.ask("rebuild", [self._name])
 
     async def _take(self, answer: Answer, asked_at: float) -> None:
         if answer.leader.term < self._engine.term:
@@ -151,9 +167,10 @@ class Follower:
         engine = self._engine
         if answer.kind == FORK and engine.installer.manifest.flushed_lsn <= answer.fork_lsn:
             raise Cut(answer.fork_lsn)
-        if answer.kind in (FORK, COPY):
+        if answer.kind in (FORK, COPY, REBUILD):
             state = await fetch_tables(engine.disk, self._world.network, engine.directory, self.connected_to)
-            raise Copied(state, answer.fork_lsn if answer.kind == FORK else None)
+            raise Copied(state, None if answer.kind == COPY else answer.fork_lsn)
+        self.comparisons.heed(answer.leader.marks)
         self.leader_last_lsn = answer.leader.last_lsn
         engine.time.seen(answer.leader.time_ms)
         engine.retain(answer.leader.needed_lsn or None)
@@ -161,6 +178,7 @@ class Follower:
             for header, body in answer.piece.records():
                 if header.last_lsn > engine.last_lsn:
                     await self._apply(header, body)
+                    self.comparisons.reach()
             self._end_turn()
         if engine.last_lsn >= answer.leader.last_lsn:
             self.caught_up_at = asked_at
@@ -178,7 +196,8 @@ class Follower:
 
     def _position(self) -> Position:
         engine = self._engine
-        return Position(self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms)
+        store = engine.installer.manifest.store_id
+        return Position(self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms, store)
 
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""

@@ -19,7 +19,7 @@ WAIT_MS_MAX = 60_000
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far the follower ``name`` is, a process of this ``pid``: last LSN in its log, and in stable storage, and the
-    latest of its history.
+    latest of its history. ``store`` is the id of its store, another one when that was made anew.
     """
 
     name: str
@@ -27,17 +27,18 @@ class Position:
     written_lsn: int
     synced_lsn: int
     terms: Sequence[tuple[int, int]] = ()
+    store: bytes = b""
 
     def encode(self) -> list[Any]:
         """MessagePack-able."""
         latest = [list(term) for term in self.terms[-TERMS_SENT_MAX:]]
-        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest]
+        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest, self.store]
 
     @classmethod
     def decode(cls, found: object) -> Self:
         """BadRequest for anything that ``encode`` does not give."""
         match found:
-            case [bytes(name), int(pid), int(written_lsn), int(synced_lsn), list(terms)] if (
+            case [bytes(name), int(pid), int(written_lsn), int(synced_lsn), list(terms), bytes(store)] if (
                 written_lsn >= synced_lsn >= 0
             ):
                 pairs = []
@@ -47,7 +48,7 @@ class Position:
                             pairs.append((term, lsn))
                         case _:
                             raise BadRequest("a term in a follower's history is not a pair of numbers")
-                return cls(name.decode(errors="replace"), pid, written_lsn, synced_lsn, tuple(pairs))
+                return cls(name.decode(errors="replace"), pid, written_lsn, synced_lsn, tuple(pairs), store)
         raise BadRequest("a follower's position is malformed")
 
 
@@ -75,16 +76,20 @@ class Pull:
 
 @dataclass(frozen=True, slots=True)
 class LeaderState:
-    """What every answer tells of the leader: the last LSN in its log, its time, and from where on the log is needed."""
+    """What every answer tells of the leader: the last LSN in its log, its time, from where on anybody may need the log,
+    and at which LSNs replicas are being compared, (id, LSN) each.
+    """
 
     term: int
     last_lsn: int
     time_ms: int
     needed_lsn: int
+    marks: Sequence[tuple[int, int]] = ()
 
 
-LOG, NOTHING, FORK, COPY = "log", "nothing", "fork", "copy"
-"""Kinds of answers to a pull: a piece of the log; nothing new; cut your log behind an LSN; it is no longer here."""
+LOG, NOTHING, FORK, COPY, REBUILD = "log", "nothing", "fork", "copy", "rebuild"
+"""Kinds of answers to a pull: a piece of the log; nothing new; cut your log behind an LSN; it is no longer here; what
+you hold is wrong, begin anew with a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,8 @@ class Answer:
     def encode(self) -> list[Any]:
         """MessagePack-able."""
         leader = self.leader
-        state = [leader.term, leader.last_lsn, leader.time_ms, leader.needed_lsn]
+        marks = [list(mark) for mark in leader.marks]
+        state = [leader.term, leader.last_lsn, leader.time_ms, leader.needed_lsn, marks]
         rest: list[Any] = [self.fork_lsn]
         if self.piece is not None:
             rest = [self.piece.first_lsn, self.piece.last_lsn, self.piece.salt, self.piece.data]
@@ -109,11 +115,22 @@ class Answer:
     def decode(cls, found: object) -> Self:
         """ValueError for anything that ``encode`` does not give."""
         match found:
-            case [str(kind), [int(term), int(last_lsn), int(time_ms), int(needed_lsn)], rest]:
-                leader = LeaderState(term, last_lsn, time_ms, needed_lsn)
+            case [str(kind), [int(term), int(last_lsn), int(time_ms), int(needed_lsn), list(marks)], rest]:
+                leader = LeaderState(term, last_lsn, time_ms, needed_lsn, _marks(marks))
                 match kind, rest:
                     case "log", [int(first), int(last), int(salt), bytes(data)]:
                         return cls(kind, leader, LogPiece(first, last, salt, data))
-                    case (("nothing" | "fork" | "copy"), [int(fork_lsn)]):
+                    case (("nothing" | "fork" | "copy" | "rebuild"), [int(fork_lsn)]):
                         return cls(kind, leader, None, fork_lsn)
         raise ValueError("a leader's answer is malformed")
+
+
+def _marks(found: list[Any]) -> list[tuple[int, int]]:
+    marks = []
+    for mark in found:
+        match mark:
+            case [int(number), int(lsn)]:
+                marks.append((number, lsn))
+            case _:
+                raise ValueError("a mark in a leader's answer is malformed")
+    return marks

@@ -109,6 +109,8 @@ class Replication:
         is not the leader any more, and what has ended the following.
         """
         changed, self._state = state is not self._state, state
+        if self._follower is not None:
+            self._follower.comparisons.tick()
         if self._following is not None and self._following.done():
             self._following.result()
         if self._engine.following:
@@ -187,7 +189,8 @@ class Replication:
     def _stop_feeding(self) -> None:
         if self._feeds is not None:
             self._feeds.close()
-            self._feeds = self._service.admin.feeds = self._turn.ship = None
+            admin = self._service.admin
+            self._feeds = admin.feeds = admin.comparisons = self._turn.ship = None
 
     def describe(self) -> dict[str, object]:
         """For status: ``role``, and what the role knows of the others."""
@@ -207,8 +210,9 @@ class Replication:
             self._end_turn,
             self._world,
         )
-        reads = StaleReads(self._engine, self._config.id, self._follower, self._world.clock.monotonic)
-        self._service.admin.stale_reads = reads
+        admin = self._service.admin
+        admin.comparisons = self._follower.comparisons
+        admin.stale_reads = StaleReads(self._engine, self._config.id, self._follower, self._world.clock.monotonic)
         self._following = self._loop.create_task(self._follower.run())
 
     async def _stop_following(self) -> None:
@@ -217,7 +221,11 @@ class Replication:
             self._following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.gather(self._following, return_exceptions=True)
-        self._following = self._follower = self._service.admin.stale_reads = None
+        admin = self._service.admin
+        if self._follower is not None:
+            self._follower.comparisons.close()
+            admin.comparisons = None
+        self._following = self._follower = admin.stale_reads = None
 
     async def _try_to_lead(self) -> None:
         """Lead as the topology says, if the seat is to be had. It is asked for again at the next call if not."""
@@ -275,7 +283,7 @@ class Replication:
         )
         feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
         self._turn.ship = feeds.serve if self._config.acks == "insync" else self._ship_soon
-        self._service.admin.feeds = feeds
+        self._service.admin.feeds, self._service.admin.comparisons = feeds, feeds.comparisons
 
     def _ship_soon(self) -> None:
         """Let what several turns write go to followers together, unless a reply waits for them."""

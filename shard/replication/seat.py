@@ -40,6 +40,14 @@ class Seat(TopologySource, Protocol):
         """Lead no more, and let another do so at once. Harmless for one who does not lead."""
         ...
 
+    async def withdraw(self) -> Topology:
+        """What this replica holds is of no use: have the others do without it, if they can. The topology after that.
+
+        To be called before it serves. If by that topology it neither leads nor is in sync, nobody counts on what it
+        holds, or will before it has everything anew.
+        """
+        ...
+
 
 class SupervisedSeat:
     """Under a supervisor, which writes the topology file that ``watched`` reads."""
@@ -67,3 +75,7 @@ class SupervisedSeat:
 
     async def resign(self) -> None:
         """The supervisor sees the end of the process, and knows who has handed over."""
+
+    async def withdraw(self) -> Topology:
+        """The supervisor has done what can be done, once it had reaped the process that was there before."""
+        return await self._watched.read()

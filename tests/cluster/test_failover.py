@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.equal_replicas import assert_replicas_equal
 
 from sherd.cli.status import Sample, status_lines
 from sherd.client.sync import Client
@@ -110,7 +111,9 @@ def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: 
                 seconds.append(time.monotonic() - began)
                 until(lambda shard=shard, term=term: shards_of(db)[shard["id"] - 1]["term"] > term)
                 until(lambda: all_in_sync(db))
+            assert_replicas_equal(db)  # while writes go on
         writer.check(db)
+        assert_replicas_equal(db)
     assert statistics.median(seconds) < 1.0, seconds
 
 
@@ -139,6 +142,7 @@ def test_a_follower_that_is_too_far_behind_copies_the_tables_and_can_lead_then(t
         for number in range(4000):
             assert db.get(f"key{number:05}") == number.to_bytes(4, "little") * 2000
         assert db.count() == 4000
+        assert_replicas_equal(db)
 
 
 def test_a_leader_that_is_stopped_is_killed_and_replaced(tmp_path: Path) -> None:
@@ -156,6 +160,7 @@ def test_a_leader_that_is_stopped_is_killed_and_replaced(tmp_path: Path) -> None
         assert shards_of(db)[0]["leader"]["pid"] == shard["followers"][0]["pid"]
         db.put("k", 2)
         assert db.get("k") == 2
+        assert_replicas_equal(db)
 
 
 def owner(db: Client, key: str) -> int:

@@ -11,6 +11,7 @@ import msgpack
 import pytest
 from support.crash_disk import CrashDisk
 
+from sherd.cluster.damaged_replica import do_without
 from sherd.cluster.membership import Membership
 from sherd.cluster.replicas import Replicas
 from sherd.cluster.topology_file import TopologyFile
@@ -190,5 +191,64 @@ def test_an_admission_is_void_when_the_state_has_changed_meanwhile(tmp_path: Pat
         await store.compare_and_set(topology.version, topology.with_shard(replace(state, term=Term(5))))
         await membership._set(seen, "2", True, "it was admitted at another revision")
         assert (await state_of(store)).in_sync == ("1",)
+
+    run(main())
+
+
+def test_a_follower_that_is_to_begin_anew_is_not_in_sync_until_its_leader_admits_it(tmp_path: Path) -> None:
+    told = {"pid": 7, "heard_seconds_ago": 0.1, "lag_seconds": 0.0, "rebuild": True}
+    leader = Replica(tmp_path, "a", followers={"2": told}, admit=False)
+    others = Replica(tmp_path, "b"), Replica(tmp_path, "c")
+
+    async def main() -> None:
+        store = await store_of(three(leader, *others, in_sync=("1", "2")))
+        async with serving(leader):
+            membership = asyncio.create_task(Membership(store, SystemNetwork()).run())
+            while (await state_of(store)).in_sync != ("1",):
+                await asyncio.sleep(0.01)
+            leader.answers |= {"followers": {"2": {**told, "rebuild": False}}, "admit": True}
+            while (await state_of(store)).in_sync != ("1", "2"):
+                await asyncio.sleep(0.01)
+            membership.cancel()
+
+    run(main())
+
+
+def test_a_damaged_follower_is_done_without(tmp_path: Path) -> None:
+    replicas = [Replica(tmp_path, name) for name in "abc"]
+
+    async def main() -> None:
+        store = await store_of(three(*replicas))
+        assert await do_without(store, Replicas(store, SystemNetwork()), ONE, "2", 0.0)
+        assert (await state_of(store)).in_sync == ("1", "3")
+
+    run(main())
+
+
+def test_a_damaged_leader_is_done_without_once_a_successor_answers(tmp_path: Path) -> None:
+    first, second, third = (Replica(tmp_path, name, position=[5, 100, True]) for name in "abc")
+
+    async def main() -> None:
+        store = await store_of(three(first, second, third, in_sync=("1", "2")))
+        waiting = asyncio.create_task(do_without(store, Replicas(store, SystemNetwork()), ONE, "1", 10.0))
+        await asyncio.sleep(0.1)
+        assert not waiting.done()  # nobody serves yet
+        async with serving(second):
+            assert await waiting
+        state = await state_of(store)
+        assert (state.leader, state.in_sync, state.predecessors) == ("2", ("2",), ())
+
+    run(main())
+
+
+@pytest.mark.parametrize("in_sync", [("1",), ("1", "2")])
+def test_a_damaged_leader_that_nobody_can_succeed_is_not_given_up(tmp_path: Path, in_sync: tuple[str, ...]) -> None:
+    replicas = [Replica(tmp_path, name) for name in "abc"]
+
+    async def main() -> None:
+        store = await store_of(three(*replicas, in_sync))
+        assert not await do_without(store, Replicas(store, SystemNetwork()), ONE, "1", 0.3)
+        state = await state_of(store)
+        assert (state.leader, state.in_sync) == ("1", in_sync)
 
     run(main())

@@ -16,7 +16,7 @@ from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.log_tail import LogTail
 from sherd.shard.replication.copies import COPIES_MAX, IDLE_SECONDS, decode_state
 from sherd.shard.replication.feed import Feeds
-from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, Answer, Position, Pull
+from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, REBUILD, Answer, Position, Pull
 from sherd.shard.replies import ReplyGate, ReplySink
 
 pytestmark = pytest.mark.core
@@ -36,6 +36,7 @@ class Pair:
         )
         self.feeds.set_members(1, ["2"], ["2"] if in_sync else [])
         self.follower = self.open_follower()
+        self.store = b"the store it has"
         self.sink = ReplySink()
         self.client = ReplySink()
 
@@ -44,7 +45,7 @@ class Pair:
 
     def position(self, name: str = "2") -> Position:
         follower = self.follower
-        return Position(name, 7, follower.written_lsn, follower.synced_lsn, follower.terms)
+        return Position(name, 7, follower.written_lsn, follower.synced_lsn, follower.terms, self.store)
 
     def pull(self, name: str = "2") -> None:
         """Ask, over the wire's encoding."""
@@ -86,6 +87,12 @@ class Pair:
         self.leader.commit()
         self.feeds.serve()
         return lsn
+
+    def told(self, what: str) -> object:
+        """What status tells of the follower."""
+        found = self.feeds.describe()["2"]
+        assert isinstance(found, dict)
+        return found[what]
 
     def reply(self, lsn: int) -> bool:
         """A client's reply that has seen this LSN: whether it leaves at once."""
@@ -259,7 +266,14 @@ def test_a_copy_pins_the_tables_until_it_ends_or_is_given_up() -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [[], [1, 2, 3], [[b"2", 1, 5, 6, []], 10, 10], [[b"2", 1, 5, 5, [[1]]], 10, 10], [[b"2", 1, 5, 5, []], 0, 10]],
+    [
+        [],
+        [1, 2, 3],
+        [[b"2", 1, 5, 5, []], 10, 10],
+        [[b"2", 1, 5, 6, [], b""], 10, 10],
+        [[b"2", 1, 5, 5, [[1]], b""], 10, 10],
+        [[b"2", 1, 5, 5, [], b""], 0, 10],
+    ],
 )
 def test_malformed_questions_are_refused(params: list[Any]) -> None:
     with pytest.raises(BadRequest):
@@ -267,8 +281,85 @@ def test_malformed_questions_are_refused(params: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "found", [None, [], ["log", [1, 2, 3, 4], []], ["other", [1, 2, 3, 4], [0]], ["log", [1], [0]]]
+    "found",
+    [
+        None,
+        [],
+        ["log", [1, 2, 3, 4, []], []],
+        ["other", [1, 2, 3, 4, []], [0]],
+        ["log", [1], [0]],
+        ["nothing", [1, 2, 3, 4], [0]],
+        ["nothing", [1, 2, 3, 4, [1]], [0]],
+    ],
 )
 def test_malformed_answers_are_refused(found: Any) -> None:
     with pytest.raises(ValueError, match="malformed"):
         Answer.decode(found)
+
+
+def test_who_is_to_give_up_what_it_holds_is_told_once_nobody_counts_it_in_sync() -> None:
+    pair = Pair(in_sync=True)
+    with pytest.raises(Unavailable, match="not been heard of"):
+        pair.feeds.rebuild("2")
+    pair.put(b"a")
+    pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert pair.feeds.has_all("2")
+    pair.feeds.rebuild("2")
+    assert pair.told("rebuild") is True
+    assert not pair.feeds.has_all("2")  # nobody hands over to it
+    pair.put(b"b")
+    pair.catch_up()  # it is in sync: acknowledgements wait for it, so it gets the log
+    pair.feeds.set_members(2, ["2"], [])
+    pair.pull()
+    answer = pair.answer()
+    assert answer is not None
+    assert (answer.kind, answer.fork_lsn) == (REBUILD, 0)
+    assert not pair.feeds.admit("2", 2)
+    pair.store = b"another store"
+    pair.pull()
+    assert pair.told("rebuild") is False
+    assert pair.answer() is None  # parked: it has everything
+    pair.feeds.admit("2", 2)
+    assert pair.feeds.admit("2", 2)
+
+
+def test_who_was_admitted_is_waited_for_even_if_it_is_to_give_up_what_it_holds() -> None:
+    pair = Pair(in_sync=True)
+    pair.feeds.set_members(2, ["2"], [])
+    pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert pair.feeds.admit("2", 2)  # whoever asked may be adding it to the set now
+    pair.feeds.rebuild("2")
+    lsn = pair.put(b"a")
+    assert not pair.reply(lsn)
+    pair.pull()
+    answer = pair.answer()
+    assert answer is not None
+    assert answer.kind == LOG
+    pair.take(answer)
+    pair.pull()
+    assert pair.left()
+    assert pair.feeds.admit("2", 2)
+    pair.feeds.set_members(3, ["2"], ["2"])
+    pair.feeds.set_members(4, ["2"], [])  # it was added, and taken out again
+    assert pair.reply(pair.put(b"b"))
+    assert pair.answer() is not None
+    pair.pull()
+    answer = pair.answer()
+    assert answer is not None
+    assert answer.kind == REBUILD
+
+
+def test_a_comparison_is_told_to_those_who_wait() -> None:
+    pair = Pair()
+    pair.catch_up()
+    pair.pull()
+    assert pair.answer() is None
+    number, lsn, _, _ = pair.feeds.comparisons.begin("hash")
+    pair.feeds.tell_all()
+    answer = pair.answer()
+    assert answer is not None
+    assert (answer.kind, answer.leader.marks) == (NOTHING, [(number, lsn)])
+    pair.feeds.close()
+    assert pair.feeds.comparisons.marks == []
