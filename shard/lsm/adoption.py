@@ -147,6 +147,7 @@ def _adopt(
             flushed_lsn=state.flushed_lsn,
             logged_ms=state.logged_ms,
             terms=tuple(state.terms),
+            partial=True,
         ),
     )
     copies.keep_only(replace(state, tables=()))

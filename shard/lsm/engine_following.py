@@ -6,7 +6,7 @@ into this log. So a follower's log is its leader's, cut into segments of its own
 
 import cython
 
-from sherd.common.errors import Corruption, Overloaded, StoreError
+from sherd.common.errors import Corruption, Overloaded, StoreError, StorePoisoned
 from sherd.shard.lsm.format import TERM_LSN_STEP
 from sherd.shard.lsm.record import frame_body
 from sherd.shard.lsm.replay import replay_body
@@ -90,7 +90,7 @@ class EngineFollowing(EngineCore):
         try:
             self.wal.begin_term(term, lsn, time_ms)
             self.installer.terms.append((term, lsn))
-            self.installer.write(terms=self.installer.terms_until(lsn))
+            self.installer.write(terms=self.installer.terms_until(lsn), partial=False)
         except (OSError, StoreError) as error:
             raise self._poison(error, "beginning a term") from error
         self.time.logged(time_ms)
@@ -99,6 +99,15 @@ class EngineFollowing(EngineCore):
         self.last_lsn = self.written_lsn = self.synced_lsn = lsn
         self._builder.reset(lsn + 1)
         self._take_segment()
+
+    def make_whole(self) -> None:
+        """Note that this store has had all of its leader's log. StoreFull if there is no room to; StorePoisoned."""
+        if self._down is not None:
+            raise self._refusal()
+        try:
+            self.installer.write(partial=False)
+        except StorePoisoned as error:
+            raise self._poison(error, "noting that the store is whole") from error
 
     def follow(self) -> None:
         """Lead no longer: take another's records again, which go on from here. ValueError while anything is staged."""

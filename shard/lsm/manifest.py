@@ -101,6 +101,9 @@ class Manifest:
     clean_lsn: int | None = None
     """After a clean close: the last LSN, which was durable. None while open and after a crash."""
     drops: tuple[Drop, ...] = ()
+    partial: bool = False
+    """A replica's store that was begun anew, and has not had all of its leader's since: it may lack what the replica
+    has acknowledged before."""
 
     @property
     def term(self) -> int:
@@ -137,6 +140,7 @@ class Manifest:
             "terms": self.terms,
             "clean_lsn": self.clean_lsn,
             "drops": [(drop.partition, drop.lsn) for drop in self.drops],
+            **({"partial": True} if self.partial else {}),
         }
 
 
@@ -164,8 +168,8 @@ def decode_manifest(data: bytes, name: str) -> Manifest:
 
 def _from_body(body: Any) -> Manifest:
     """The unpacked map as a Manifest; shapes are checked here, values by ``_check``."""
-    wanted = [field.name for field in fields(Manifest)]
-    if not isinstance(body, dict) or sorted(map(str, body)) != sorted(wanted):
+    wanted = {field.name for field in fields(Manifest)}
+    if not isinstance(body, dict) or {*map(str, body), "partial"} != wanted:
         raise _Damaged("the MANIFEST does not hold the fields of its version")
     values = dict(body)
     for name, width in (("tables", len(fields(TableMeta))), ("drops", len(fields(Drop))), ("terms", 2)):
@@ -189,6 +193,8 @@ def _check(manifest: Manifest) -> None:
         raise _Damaged(f"the store's id is not {STORE_ID_BYTES} bytes")
     for name in ("next_file", "first_segment", "kept_segment", "flushed_lsn", "logged_ms"):
         _number(getattr(manifest, name), name)
+    if type(manifest.partial) is not bool:
+        raise _Damaged(f"partial is neither true nor false: {manifest.partial!r}")
     if manifest.clean_lsn is not None:
         _number(manifest.clean_lsn, "clean_lsn")
     if manifest.kept_segment > manifest.first_segment or manifest.first_segment > manifest.next_file:

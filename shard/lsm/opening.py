@@ -151,7 +151,7 @@ def _start(
         raise StoreFormat(f"there is no store at {directory}")
     remove_temporaries(disk, directory)
     if manifest is None:
-        manifest = Manifest(store_id=random(STORE_ID_BYTES))
+        manifest = Manifest(store_id=random(STORE_ID_BYTES), partial=follow)
         write_manifest(disk, directory, manifest)
     recovered = Recovery(disk, directory, manifest, options.memtable_bytes).run()
     time.logged(recovered.logged_ms)

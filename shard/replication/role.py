@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from sherd.common.errors import SherdError, StoreError
+from sherd.common.errors import SherdError, StoreError, StoreFull
 from sherd.common.logs import event
 from sherd.common.topology.state import ShardState
 from sherd.common.types import ShardId
@@ -82,7 +82,8 @@ class Replication:
         service.admin.hand_over = self._hand_over
         service.admin.is_complete = lambda: self.complete
         # What was acknowledged and not synced is lost with the machine's power, and all of it with the disk.
-        self._complete = self._engine.opened_clean or (self._needs_sync and self._engine.last_lsn > 0)
+        intact = self._engine.opened_clean or self._needs_sync
+        self._complete = intact and not self._engine.installer.manifest.partial
 
     @property
     def complete(self) -> bool:
@@ -114,6 +115,8 @@ class Replication:
         if self._following is not None and self._following.done():
             self._following.result()
         if self._engine.following:
+            if self._engine.installer.manifest.partial and self.complete:
+                self._note_whole()
             if self._is_called():
                 await self._try_to_lead()
             return
@@ -126,6 +129,10 @@ class Replication:
                 self._feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
             if self._feeds.tick() or changed:
                 self._turn.schedule()
+
+    def _note_whole(self) -> None:
+        with contextlib.suppress(StoreFull):  # then it is noted at another time
+            self._engine.make_whole()
 
     def _is_called(self) -> bool:
         """Whether the topology calls this replica, which follows, to lead."""
