@@ -7,7 +7,7 @@ from sherd.common.topology.layout import Layout
 from sherd.common.topology.state import ShardState, Topology
 from sherd.proxy.shard_warnings import shard_warnings
 
-_COPIED = ("memtable_bytes", "tables", "levels", "write_amplification")
+_COPIED = ("memtable_bytes", "tables", "levels", "write_amplification", "role_changes")
 
 
 def cluster_status(
@@ -72,6 +72,7 @@ def _follower(state: ShardState, name: str, told: object) -> dict[str, object]:
         "lag_records": found.get("lag_records"),
         "lag_bytes": found.get("lag_bytes"),
         "lag_seconds": found.get("lag_seconds"),
+        "quarantined": found.get("quarantined"),
     }
 
 

@@ -38,6 +38,7 @@ from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.beginning_anew import begin_anew
 from sherd.shard.replication.follower import Copied, Cut
 from sherd.shard.replication.role import Replication, SteppedDown
+from sherd.shard.replication.role_changes import RoleChanges
 from sherd.shard.replication.seat import Seat
 from sherd.shard.replies import ReplyGate
 from sherd.shard.service import ShardService
@@ -69,10 +70,19 @@ class Outcome:
 class Worker:
     """One life of a shard's replica, from open to close, as its leader or as a follower that may become it."""
 
-    def __init__(self, config: ShardConfig, seat: Seat, topology: Topology, world: World, spawn: SpawnJanitor) -> None:
+    def __init__(
+        self,
+        config: ShardConfig,
+        seat: Seat,
+        topology: Topology,
+        world: World,
+        spawn: SpawnJanitor,
+        changes: RoleChanges,
+    ) -> None:
         """In the running event loop. ConfigError or StoreError if the replica can't serve."""
         self._config = config
         self._seat = seat
+        self._changes = changes
         self._topology = topology
         self._world = world
         self._loop = loop = asyncio.get_running_loop()
@@ -91,7 +101,7 @@ class Worker:
         self._admin = ShardAdmin(self.describe, self._refresh_layout, self._background.force)
         token_map = TokenMap(topology.layout)
         self._service = ShardService(config.id, self.engine, self._gate, token_map, self._admin, config.limits)
-        self._replication = Replication(config, seat, world, loop, self._service, self.turn)
+        self._replication = Replication(config, seat, world, loop, self._service, self.turn, changes)
         self._connections = Connections(config.limits.connections_max)
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -242,6 +252,7 @@ class Worker:
             "replica": self._config.replica,
             "acks": self._config.acks,
             **self._replication.describe(),
+            "role_changes": self._changes.describe(),
             "version": VERSION,
             "compiled": is_compiled(),
             "fsync": self._config.engine.fsync,
@@ -263,19 +274,23 @@ async def live(config: ShardConfig, seat: Seat, world: World, spawn: SpawnJanito
     begun to: that is for the next process. ``born`` is told of each life.
     """
     served = False
+    changes = RoleChanges()
     while True:
         topology = await seat.read()
         try:
-            worker = Worker(config, seat, topology, world, spawn)
+            worker = Worker(config, seat, topology, world, spawn, changes)
         except StoreCorrupt as error:
             if served:
                 raise
             begin_anew(world.disk, config, await seat.withdraw(), error)
+            changes.began_anew += 1
             continue
         born(worker)
         outcome = await worker.serve()
         if outcome.code is not None:
             return outcome.code
+        changes.cut += outcome.cut_lsn is not None
+        changes.copied += outcome.copied is not None
         mend(config, world, outcome)
         config = replace(config, ready_fd=None)
         served = True

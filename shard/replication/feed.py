@@ -59,6 +59,7 @@ class Feed:
     heard_at: float
     acked_lsn: int = 0
     pid: int = 0
+    quarantined: int = 0
     store: bytes = b""
     given_up: bytes = b""
     parked: _Parked | None = None
@@ -213,6 +214,7 @@ class Feeds:
                 "lag_bytes": lag.log_bytes,
                 "lag_seconds": round(lag.seconds, 3),
                 "heard_seconds_ago": round(now.at - feed.heard_at, 3),
+                "quarantined": feed.quarantined,
                 "awaited": name in self._in_sync or name in self._admitted,
                 "rebuild": feed.to_rebuild,
             }
@@ -228,6 +230,7 @@ class Feeds:
         if position.terms and position.terms[-1][0] > self._engine.term:
             raise NotLeader(f"the follower has seen term {position.terms[-1][0]}, this is term {self._engine.term}")
         feed.heard_at, feed.pid, feed.store = self._monotonic(), position.pid, position.store
+        feed.quarantined = position.quarantined
         common = self._common(position) or 0
         acked = position.synced_lsn if self._needs_sync else position.written_lsn
         feed.acked_lsn = min(acked, common)

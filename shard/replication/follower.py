@@ -21,6 +21,7 @@ from sherd.common.net.stream import Stream
 from sherd.common.world import World
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.quarantine import quarantined
 from sherd.shard.replication.comparisons import Comparisons
 from sherd.shard.replication.copying import fetch_tables
 from sherd.shard.replication.messages import COPY, FORK, LOG, REBUILD, Answer, Position, Pull
@@ -83,6 +84,7 @@ class Follower:
         self._world = world
         self._monotonic = world.clock.monotonic
         self._stream: Stream | None = None
+        self._quarantined = len(quarantined(engine.disk, engine.directory))
         self._acked_lsn = 0
         self._complaint = ""
         self._wait_ms = WAIT_MS
@@ -197,7 +199,9 @@ class Follower:
     def _position(self) -> Position:
         engine = self._engine
         store = engine.installer.manifest.store_id
-        return Position(self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms, store)
+        return Position(
+            self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms, store, self._quarantined
+        )
 
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""

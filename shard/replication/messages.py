@@ -19,7 +19,8 @@ WAIT_MS_MAX = 60_000
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far the follower ``name`` is, a process of this ``pid``: last LSN in its log, and in stable storage, and the
-    latest of its history. ``store`` is the id of its store, another one when that was made anew.
+    latest of its history. ``store`` is the id of its store, another one when that was made anew; ``quarantined`` the
+    number of files in its quarantine.
     """
 
     name: str
@@ -28,18 +29,19 @@ class Position:
     synced_lsn: int
     terms: Sequence[tuple[int, int]] = ()
     store: bytes = b""
+    quarantined: int = 0
 
     def encode(self) -> list[Any]:
         """MessagePack-able."""
         latest = [list(term) for term in self.terms[-TERMS_SENT_MAX:]]
-        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest, self.store]
+        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest, self.store, self.quarantined]
 
     @classmethod
     def decode(cls, found: object) -> Self:
         """BadRequest for anything that ``encode`` does not give."""
         match found:
-            case [bytes(name), int(pid), int(written_lsn), int(synced_lsn), list(terms), bytes(store)] if (
-                written_lsn >= synced_lsn >= 0
+            case [bytes(name), int(pid), int(written), int(synced), list(terms), bytes(store), int(quarantined)] if (
+                written >= synced >= 0
             ):
                 pairs = []
                 for pair in terms:
@@ -48,7 +50,7 @@ class Position:
                             pairs.append((term, lsn))
                         case _:
                             raise BadRequest("a term in a follower's history is not a pair of numbers")
-                return cls(name.decode(errors="replace"), pid, written_lsn, synced_lsn, tuple(pairs), store)
+                return cls(name.decode(errors="replace"), pid, written, synced, tuple(pairs), store, quarantined)
         raise BadRequest("a follower's position is malformed")
 
 

@@ -29,6 +29,7 @@ from sherd.shard.config import ShardConfig
 from sherd.shard.lsm.log_tail import LogPiece
 from sherd.shard.replication.feed import Feeds
 from sherd.shard.replication.follower import Follower
+from sherd.shard.replication.role_changes import RoleChanges
 from sherd.shard.replication.seat import Seat
 from sherd.shard.replication.stale_reads import StaleReads
 from sherd.shard.replication.succession import take_over_log
@@ -58,6 +59,7 @@ class Replication:
         loop: asyncio.AbstractEventLoop,
         service: ShardService,
         turn: Turn,
+        changes: RoleChanges,
     ) -> None:
         self._config = config
         self._seat = seat
@@ -67,6 +69,7 @@ class Replication:
         self._engine = service.engine
         self._gate = service.gate
         self._turn = turn
+        self._changes = changes
         self._needs_sync = config.engine.fsync_policy.mode == "always"
         self._state = ShardState(ShardId(config.id))
         self._feeds: Feeds | None = None
@@ -154,6 +157,7 @@ class Replication:
             log, logging.WARNING, "stepping down", shard=self._config.id, replica=self._config.replica,
             term=self._engine.term, why=why,
         )  # fmt: skip
+        self._changes.stepped_down += 1
         raise SteppedDown(why)
 
     def _may_answer(self) -> bool:
@@ -172,6 +176,7 @@ class Replication:
     async def _demote(self) -> None:
         """Follow: this leader has handed over, and nothing was done here since."""
         self._handed_over, self._frozen_until = False, 0.0
+        self._changes.handed_over += 1
         self._stop_feeding()
         self._gate.follow()
         self._engine.follow()
@@ -254,6 +259,7 @@ class Replication:
         await self._turn.settle()
         records = sum(self._take_over(name) for name in state.predecessors)
         self._engine.lead(state.term)
+        self._changes.led += 1
         self._gate.synced(self._engine.synced_lsn)
         if len(state.replicas) > 1:
             self._feed(state)
