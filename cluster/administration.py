@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sherd.cluster.control import Method
 from sherd.cluster.handover import Promote, hand_over
 from sherd.cluster.topology_store import TopologyStore
-from sherd.common.errors import BadRequest
+from sherd.common.errors import BadRequest, Unavailable
 from sherd.common.net.network import Network
 
 
@@ -21,3 +21,12 @@ def administration(store: TopologyStore, network: Network, promote: Promote) -> 
         raise BadRequest("failover takes a shard and the name of the replica that is to lead, or nil")
 
     return {"failover": failover}
+
+
+def standing_by() -> Mapping[str, Method]:
+    """The same methods where another process coordinates, or none does yet."""
+
+    async def refuse(params: list[object]) -> object:
+        raise Unavailable("this coordinator stands by: the active one changes the cluster")
+
+    return {"failover": refuse}
