@@ -61,6 +61,7 @@ async def _serve(config: ProxyConfig, source_of: Callable[[World], TopologySourc
         try:
             topology = await reading
         except asyncio.CancelledError:
+            event(logger, logging.INFO, "stopping before a topology was seen")
             return
         async with asyncio.TaskGroup() as group:
             proxy = Proxy(config, world, source, topology, group)

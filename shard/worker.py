@@ -319,6 +319,7 @@ async def _main(config: ShardConfig, take_seat: Callable[[World], Seat]) -> int:
     try:
         return await living
     except asyncio.CancelledError:
+        event(log, logging.INFO, "stopping before a topology was seen")
         return 0
     finally:
         await seat.close()

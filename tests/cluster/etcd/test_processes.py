@@ -32,6 +32,7 @@ def test_who_waits_for_a_topology_stops_when_told_to(etcd: EtcdMember, prefix: s
     with start(etcd, prefix, role, "--listen=127.0.0.1:0", *flags) as process:
         process.await_log(WAITS)
         process.signal(signal.SIGTERM)
+        process.await_log("stopping before a topology was seen")
         assert process.wait() == 0, process.log_text
 
 
