@@ -25,6 +25,7 @@ COMMANDS = {
     "import": ("sherd.cli.importing", "write JSON Lines into the store"),
     "export": ("sherd.cli.exporting", "print a range as JSON Lines that import reads"),
     "status": ("sherd.cli.status", "shards, sizes, positions, warnings"),
+    "ping": ("sherd.cli.ping", "ask one process whether it serves"),
     "flush": ("sherd.cli.maintenance", "write every shard's memtable to a table"),
     "compact": ("sherd.cli.maintenance", "compact every shard"),
     "repair": ("sherd.cli.repair", "compare followers with their leaders, mend those that differ"),

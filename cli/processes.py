@@ -140,10 +140,23 @@ def _supervised(serve: Callable[[], int], values: Mapping[str, str | None], sect
     try:
         return serve()
     except (SherdError, OSError) as error:
-        click.echo(f"sherd: {describe(error)}", err=True)
-        if ready_fd is not None:
-            announce_refusal(ready_fd, describe(error))
-        return _exit_code(error)
+        refusal = error
+    except ExceptionGroup as group:  # tasks that belong together end together
+        refusal = _sole_cause(group)
+    click.echo(f"sherd: {describe(refusal)}", err=True)
+    if ready_fd is not None:
+        announce_refusal(ready_fd, describe(refusal))
+    return _exit_code(refusal)
+
+
+def _sole_cause(group: ExceptionGroup[Exception]) -> SherdError | OSError:
+    """The one error that ended a group of tasks; the group itself is raised if there is another, or it is a bug."""
+    match group.exceptions:
+        case [ExceptionGroup() as inner]:
+            return _sole_cause(inner)
+        case [SherdError() | OSError() as error]:
+            return error
+    raise group
 
 
 def _copy_of_ready_fd(text: str | None) -> int | None:

@@ -10,6 +10,7 @@ import click
 from sherd.cli.target import connect_option
 from sherd.client.sync import Client
 from sherd.common.exit_codes import ExitCode
+from sherd.common.net.address import UNIX_PREFIX
 from sherd.common.units import format_bytes
 
 WATCH_SECONDS = 2.0
@@ -67,7 +68,10 @@ def status_lines(sample: Sample, before: Sample | None = None) -> list[str]:
     if followers:
         header = ["follower", "shard", "pid", "behind", "seconds", "bytes", "in sync"]
         lines += ["", *_table(header, followers)]
-    lines += ["", *_table(["proxy", "pid", "connections"], [_proxy_row(proxy) for proxy in status.get("proxies", ())])]
+    lines += [
+        "",
+        *_table(["proxy", "address", "pid", "connections"], [_proxy_row(proxy) for proxy in status.get("proxies", ())]),
+    ]
     for move in status.get("moves", ()):
         lines.append(f"move {json.dumps(move)}")
     lines += [f"warning: {warning}" for warning in status.get("warnings", ())]
@@ -90,8 +94,18 @@ def _shard_row(shard: Mapping[str, Any]) -> list[str]:
         _text(shard.get("write_amplification")),
         _text(written),
         _text(unsynced),
-        f"pid {leader['pid']}" if leader.get("pid") else "none",
+        _leader(leader),
     ]
+
+
+def _leader(leader: Mapping[str, Any]) -> str:
+    """Which process leads: by pid on one host, by replica and address on many."""
+    if not leader.get("pid"):
+        return "none"
+    address = str(leader.get("address"))
+    if address.startswith(UNIX_PREFIX):
+        return f"pid {leader['pid']}"
+    return f"replica {leader.get('name')} at {address}"
 
 
 def _follower_row(shard: Mapping[str, Any], follower: Mapping[str, Any]) -> list[str]:
@@ -102,7 +116,12 @@ def _follower_row(shard: Mapping[str, Any], follower: Mapping[str, Any]) -> list
 
 
 def _proxy_row(proxy: Mapping[str, Any]) -> list[str]:
-    return [_text(proxy.get("address")), _text(proxy.get("pid")), _text(proxy.get("connections"))]
+    return [
+        _text(proxy.get("name")),
+        _text(proxy.get("address")),
+        _text(proxy.get("pid")),
+        _text(proxy.get("connections")),
+    ]
 
 
 def _rate(shard: Mapping[str, Any], earlier: Mapping[str, Any], seconds: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sherd.cluster.control import Method
 from sherd.cluster.handover import Promote, force, hand_over
 from sherd.cluster.topology_store import TopologyStore
-from sherd.common.errors import BadRequest
+from sherd.common.errors import BadRequest, Unavailable
 from sherd.common.net.network import Network
 
 
@@ -24,3 +24,12 @@ def administration(store: TopologyStore, network: Network, promote: Promote) -> 
         return {"shard": shard, "leader": state.leader, "term": state.term}
 
     return {"failover": failover}
+
+
+def standing_by() -> Mapping[str, Method]:
+    """The same methods where another process coordinates, or none does yet."""
+
+    async def refuse(params: list[object]) -> object:
+        raise Unavailable("this coordinator stands by: the active one changes the cluster")
+
+    return {"failover": refuse}

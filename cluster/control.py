@@ -1,7 +1,7 @@
 """Where the coordinator is asked to change the cluster: a few methods of MessagePack-RPC, forwarded by the proxies.
 
 Each request runs in a task of its own, ``REQUESTS_MAX`` at a time over all connections; methods are coroutines that
-take the decoded params and give a MessagePack-able result, or raise WireError.
+take the decoded params and give a MessagePack-able result, or raise WireError. ``ping`` is always among them.
 """
 
 import asyncio
@@ -25,10 +25,10 @@ Method = Callable[[list[object]], Awaitable[object]]
 
 
 class Control:
-    """Serves ``methods``; its tasks belong to ``tasks``."""
+    """Serves ``methods``, until it is given others; its tasks belong to ``tasks``."""
 
     def __init__(self, methods: Mapping[str, Method], tasks: asyncio.TaskGroup) -> None:
-        self._methods = methods
+        self._methods = {**methods, "ping": _pong}
         self._tasks = tasks
         self._running: set[asyncio.Task[None]] = set()
         self._open: set[_Connection] = set()
@@ -39,10 +39,18 @@ class Control:
         self._server, bound = await network.listen(lambda: _Connection(self), address)
         return bound
 
+    def serve(self, methods: Mapping[str, Method]) -> None:
+        """From now on these methods. Requests under way are given up, and those who wait for them told so."""
+        self._methods = {**methods, "ping": _pong}
+        self._give_up()
+
     def stop(self) -> None:
         """Take no more requests, and give up those under way."""
         if self._server is not None:
             self._server.close()
+        self._give_up()
+
+    def _give_up(self) -> None:
         for task in self._running:
             task.cancel()
         for connection in list(self._open):
@@ -81,6 +89,10 @@ class Control:
 
     def closed(self, connection: "_Connection") -> None:
         self._open.discard(connection)
+
+
+async def _pong(params: list[object]) -> object:
+    return "pong"
 
 
 class _Connection(asyncio.Protocol):

@@ -2,7 +2,7 @@
 
 Who is active holds ``PREFIX/coordinator`` on a lease; each change it makes is conditional on that. It makes the
 topology if there is none, sees to elections and to who is in sync, and does what it is asked to over the protocol. It
-keeps nothing that another one could not find out.
+keeps nothing that another one could not find out. Those that stand by listen too, and answer ``ping`` alone.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from sherd.cluster.administration import administration
+from sherd.cluster.administration import administration, standing_by
 from sherd.cluster.control import Control
 from sherd.cluster.coordinator_config import CoordinatorConfig
 from sherd.cluster.elections import Elections
@@ -50,19 +50,28 @@ class Coordinator:
     async def run(self) -> None:
         """Campaign, be active, and again."""
         async with asyncio.TaskGroup() as tasks:
+            control = Control(standing_by(), tasks)
+            bound = await control.start(self._world.network, parse_address(self._config.listen))
+            event(log, logging.INFO, "coordinator runs", name=self._config.name, address=bound)
             tasks.create_task(self._topology.follow())
-            while True:
-                lease = KeptLease(self._etcd, self._world.clock, self._world.random, "the coordinator")
-                try:
-                    holds = await self._campaign(lease)
-                    if holds is not None:
-                        await self._act(lease, holds)
-                except (EtcdUnavailable, EtcdRefused) as error:
-                    event(log, logging.WARNING, "etcd does not answer", reason=error)
-                finally:
-                    self.active = False
-                    await lease.end()
-                await asyncio.sleep(CAMPAIGN_SECONDS * self._world.random.uniform(0.5, 1.0))
+            try:
+                await self._take_turns(control, bound)
+            finally:
+                control.stop()
+
+    async def _take_turns(self, control: Control, bound: Address) -> None:
+        while True:
+            lease = KeptLease(self._etcd, self._world.clock, self._world.random, "the coordinator")
+            try:
+                holds = await self._campaign(lease)
+                if holds is not None:
+                    await self._act(lease, holds, control, bound)
+            except (EtcdUnavailable, EtcdRefused) as error:
+                event(log, logging.WARNING, "etcd does not answer", reason=error)
+            finally:
+                self.active = False
+                await lease.end()
+            await asyncio.sleep(CAMPAIGN_SECONDS * self._world.random.uniform(0.5, 1.0))
 
     async def _campaign(self, lease: KeptLease) -> Holds | None:
         """Be the active one, if nobody is: the condition that this is so."""
@@ -76,21 +85,20 @@ class Coordinator:
             return None
         return Holds(key, value)
 
-    async def _act(self, lease: KeptLease, holds: Holds) -> None:
+    async def _act(self, lease: KeptLease, holds: Holds, control: Control, bound: Address) -> None:
         """Coordinate until the lease is over."""
         store = ActiveStore(self._topology, holds)
         elections = Elections(self._etcd, self._topology.keys, store, self._world)
         event(log, logging.WARNING, "coordinating", name=self._config.name)
         self.active = True
         async with asyncio.TaskGroup() as tasks:
-            control = Control(administration(store, self._world.network, elections.promote), tasks)
-            address = await control.start(self._world.network, parse_address(self._config.listen))
-            work = tasks.create_task(self._work(store, elections, address))
+            control.serve(administration(store, self._world.network, elections.promote))
+            work = tasks.create_task(self._work(store, elections, bound))
             keeping = tasks.create_task(lease.keep())
             try:
                 await asyncio.wait({work, keeping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                control.stop()
+                control.serve(standing_by())
                 work.cancel()
                 keeping.cancel()
         event(log, logging.WARNING, "coordinates no more", name=self._config.name)
@@ -148,7 +156,6 @@ async def _main(config: CoordinatorConfig, open_topology: OpenTopology, lease_se
     loop = asyncio.get_running_loop()
     world = system_world()
     etcd, topology = open_topology(world)
-    event(log, logging.INFO, "coordinator runs", name=config.name)
     running = loop.create_task(Coordinator(config, etcd, topology, lease_seconds, world).run())
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, running.cancel)

@@ -37,7 +37,7 @@ class Introduction:
 
     def entry(self) -> dict[str, object]:
         """This proxy in the list of a status, as it is now."""
-        return {"pid": os.getpid(), "address": self.address, "connections": self._connections()}
+        return {"name": self._name, "pid": os.getpid(), "address": self.address, "connections": self._connections()}
 
     def hello(self, routes: Routes, purpose: str) -> dict[str, object]:
         """The greeting of a link. ``told_ms`` is when it was said, on this process's monotonic clock."""
@@ -64,12 +64,12 @@ def _ignore(result: bytes, error: WireError | None) -> None:
 
 
 def all_proxies(own: dict[str, Any], answers: Sequence[Mapping[str, object]]) -> list[dict[str, Any]]:
-    """The proxies of a status, by pid: this one as it is now, and what shards have heard of the others last."""
-    latest: dict[int, tuple[float, dict[str, Any]]] = {own["pid"]: (math.inf, own)}
+    """The proxies of a status, by name: this one as it is now, and what shards have heard of the others last."""
+    latest: dict[str, tuple[float, dict[str, Any]]] = {own["name"]: (math.inf, own)}
     for answer in answers:
         found = answer.get("proxies")
         for about in found if isinstance(found, list) else []:
-            pid, told_ms = (about.get("pid"), about.get("told_ms")) if isinstance(about, dict) else (None, None)
-            if isinstance(pid, int) and isinstance(told_ms, int) and told_ms >= latest.get(pid, (0, {}))[0]:
-                latest[pid] = (told_ms, {name: about.get(name) for name in ("pid", "address", "connections")})
+            proxy, told_ms = (about.get("name"), about.get("told_ms")) if isinstance(about, dict) else (None, None)
+            if isinstance(proxy, str) and isinstance(told_ms, int) and told_ms >= latest.get(proxy, (0, {}))[0]:
+                latest[proxy] = (told_ms, {field: about.get(field) for field in own})
     return [about for _, (_, about) in sorted(latest.items())]

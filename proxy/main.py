@@ -49,12 +49,22 @@ def run(config: ProxyConfig, source_of: Callable[[World], TopologySource]) -> in
 async def _serve(config: ProxyConfig, source_of: Callable[[World], TopologySource]) -> None:
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopped.set)
     world = system_world()
     source = source_of(world)
+    reading = loop.create_task(source.read())
+
+    def stop() -> None:
+        stopped.set()
+        reading.cancel()  # it waits for a topology perhaps
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
     try:
-        topology = await source.read()
+        try:
+            topology = await reading
+        except asyncio.CancelledError:
+            event(logger, logging.INFO, "stopping before a topology was seen")
+            return
         async with asyncio.TaskGroup() as group:
             proxy = Proxy(config, world, source, topology, group)
             address = await proxy.start()

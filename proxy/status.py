@@ -33,6 +33,7 @@ def cluster_status(
     for shard, state in sorted(topology.shards.items()):
         answer = told.get(shard, {})
         leader = {
+            "name": state.leader,
             "pid": answer.get("pid"),
             "address": state.leader_address,
             "written_lsn": answer.get("written_lsn"),

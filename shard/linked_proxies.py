@@ -4,13 +4,17 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Self
 
-ADDRESS_BYTES_MAX = 256
+TEXT_BYTES_MAX = 256
 
 
 @dataclass(frozen=True, slots=True)
 class LinkedProxy:
-    """A proxy as it was at ``told_ms`` of its own monotonic clock: ``connections`` of clients at ``address``."""
+    """A proxy as it was at ``told_ms`` of its own monotonic clock: ``connections`` of clients at ``address``.
 
+    Its name tells it from the others of the cluster; its pid does so on one host alone.
+    """
+
+    name: str
     pid: int
     address: str
     connections: int
@@ -21,19 +25,23 @@ class LinkedProxy:
         """From the decoded map of a greeting, keys and text as bytes; None for what is none or not whole."""
         if not isinstance(about, dict):
             return None
-        pid, address = about.get(b"pid"), about.get(b"address")
+        name, pid, address = about.get(b"name"), about.get(b"pid"), about.get(b"address")
         connections, told_ms = about.get(b"connections"), about.get(b"told_ms")
         if type(pid) is not int or type(connections) is not int or type(told_ms) is not int:
             return None
-        if not isinstance(address, bytes):
+        if not isinstance(name, bytes) or not isinstance(address, bytes):
             return None
-        return cls(pid, address[:ADDRESS_BYTES_MAX].decode(errors="replace"), connections, told_ms)
+        return cls(_text(name), pid, _text(address), connections, told_ms)
 
 
 def latest_of_each(found: Iterable[LinkedProxy | None]) -> list[dict[str, object]]:
-    """The latest that each proxy said, by pid, as MessagePack-able maps."""
-    latest: dict[int, LinkedProxy] = {}
+    """The latest that each proxy said, by name, as MessagePack-able maps."""
+    latest: dict[str, LinkedProxy] = {}
     for proxy in found:
-        if proxy is not None and (proxy.pid not in latest or proxy.told_ms >= latest[proxy.pid].told_ms):
-            latest[proxy.pid] = proxy
-    return [asdict(latest[pid]) for pid in sorted(latest)]
+        if proxy is not None and (proxy.name not in latest or proxy.told_ms >= latest[proxy.name].told_ms):
+            latest[proxy.name] = proxy
+    return [asdict(latest[name]) for name in sorted(latest)]
+
+
+def _text(found: bytes) -> str:
+    return found[:TEXT_BYTES_MAX].decode(errors="replace")

@@ -319,13 +319,31 @@ async def _main(config: ShardConfig, take_seat: Callable[[World], Seat]) -> int:
     loop = asyncio.get_running_loop()
     world = system_world()
     seat = take_seat(world)
+    present: Worker | None = None
+    told_to_stop = False
+
+    def stop() -> None:
+        nonlocal told_to_stop
+        told_to_stop = True
+        if present is None:
+            living.cancel()  # it waits for a topology
+        else:
+            present.stop()
 
     def born(worker: Worker) -> None:
+        nonlocal present
+        present = worker
         settle_collector()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, worker.stop)
+        if told_to_stop:  # between two lives
+            worker.stop()
 
+    living = loop.create_task(live(config, seat, world, spawn_janitor, born))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
     try:
-        return await live(config, seat, world, spawn_janitor, born)
+        return await living
+    except asyncio.CancelledError:
+        event(log, logging.INFO, "stopping before a topology was seen")
+        return 0
     finally:
         await seat.close()

@@ -29,10 +29,10 @@ def test_status_has_the_promised_shape(mode: str) -> None:
     for shard in status[b"shards"]:
         assert {b"id", b"term", b"share", b"keys", b"bytes", b"leader", b"followers", b"memtable_bytes", b"tables",
                 b"levels", b"write_amplification"} <= set(shard)  # fmt: skip
-        assert set(shard[b"leader"]) == {b"pid", b"address", b"written_lsn", b"synced_lsn"}
+        assert set(shard[b"leader"]) == {b"name", b"pid", b"address", b"written_lsn", b"synced_lsn"}
     assert sum(shard[b"share"] for shard in status[b"shards"]) == pytest.approx(1.0)
     assert sum(shard[b"keys"] for shard in status[b"shards"]) == 30
-    assert set(status[b"proxies"][0]) == {b"pid", b"address", b"connections"}
+    assert set(status[b"proxies"][0]) == {b"name", b"pid", b"address", b"connections"}
 
 
 def test_status_names_a_shard_that_does_not_answer() -> None:

@@ -78,27 +78,30 @@ def test_a_shard_that_does_not_answer_holds_nothing_up() -> None:
     assert told.rig.link(2, "scan").live <= 2
 
 
-OWN = {"pid": 7, "address": "127.0.0.1:7700", "connections": 3}
+OWN = {"name": "proxy-1", "pid": 1, "address": "127.0.0.1:7700", "connections": 3}
 
 
-def linked(pid: int, connections: int, told_ms: int) -> dict[str, object]:
-    return {"pid": pid, "address": "127.0.0.1:7700", "connections": connections, "told_ms": told_ms}
+def linked(name: str, connections: int, told_ms: int) -> dict[str, object]:
+    return {"name": name, "pid": 1, "address": "127.0.0.1:7700", "connections": connections, "told_ms": told_ms}
 
 
 def test_the_latest_that_any_shard_has_heard_counts() -> None:
-    answers = [{"proxies": [linked(8, 1, 10), linked(9, 5, 30)]}, {"proxies": [linked(9, 4, 20), linked(8, 2, 11)]}]
+    answers = [
+        {"proxies": [linked("proxy-2", 1, 10), linked("proxy-3", 5, 30)]},
+        {"proxies": [linked("proxy-3", 4, 20), linked("proxy-2", 2, 11)]},
+    ]
     assert all_proxies(OWN, answers) == [
         OWN,
-        {"pid": 8, "address": "127.0.0.1:7700", "connections": 2},
-        {"pid": 9, "address": "127.0.0.1:7700", "connections": 5},
+        {"name": "proxy-2", "pid": 1, "address": "127.0.0.1:7700", "connections": 2},
+        {"name": "proxy-3", "pid": 1, "address": "127.0.0.1:7700", "connections": 5},
     ]
 
 
 def test_of_itself_a_proxy_knows_better() -> None:
-    assert all_proxies(OWN, [{"proxies": [linked(7, 100, 1 << 50)]}]) == [OWN]
+    assert all_proxies(OWN, [{"proxies": [linked("proxy-1", 100, 1 << 50)]}]) == [OWN]
 
 
-@pytest.mark.parametrize("answer", [{}, {"proxies": None}, {"proxies": 7}, {"proxies": [7, {}, {"pid": "x"}]}])
+@pytest.mark.parametrize("answer", [{}, {"proxies": None}, {"proxies": 7}, {"proxies": [7, {}, {"name": 7}]}])
 def test_shards_that_say_nothing_of_proxies(answer: dict[str, object]) -> None:
     assert all_proxies(OWN, [answer]) == [OWN]
 
@@ -107,10 +110,10 @@ def test_status_lists_all() -> None:
     rig = Rig(shards=2)
     rig.introduction.address = "127.0.0.1:7700"
     rig.connections = 4
-    rig.shards[2].told = {"proxies": [linked(1, 9, 5)]}
+    rig.shards[2].told = {"proxies": [linked("proxy-0", 9, 5)]}
     status = rig.call("status")
     assert isinstance(status, dict)
     assert status[b"proxies"] == [
-        {b"pid": 1, b"address": b"127.0.0.1:7700", b"connections": 9},
-        {b"pid": os.getpid(), b"address": b"127.0.0.1:7700", b"connections": 4},
+        {b"name": b"proxy-0", b"pid": 1, b"address": b"127.0.0.1:7700", b"connections": 9},
+        {b"name": b"proxy-1", b"pid": os.getpid(), b"address": b"127.0.0.1:7700", b"connections": 4},
     ]

@@ -2,19 +2,19 @@
 
 import pytest
 
-from sherd.shard.linked_proxies import ADDRESS_BYTES_MAX, LinkedProxy, latest_of_each
+from sherd.shard.linked_proxies import TEXT_BYTES_MAX, LinkedProxy, latest_of_each
 
 pytestmark = pytest.mark.core
 
-WHOLE = {b"pid": 7, b"address": b"127.0.0.1:7700", b"connections": 3, b"told_ms": 100}
+WHOLE = {b"name": b"proxy-1", b"pid": 7, b"address": b"127.0.0.1:7700", b"connections": 3, b"told_ms": 100}
 
 
 def test_a_whole_one_is_taken() -> None:
-    assert LinkedProxy.of_hello(WHOLE) == LinkedProxy(7, "127.0.0.1:7700", 3, 100)
-    assert LinkedProxy.of_hello({**WHOLE, b"more": 1}) == LinkedProxy(7, "127.0.0.1:7700", 3, 100)
+    assert LinkedProxy.of_hello(WHOLE) == LinkedProxy("proxy-1", 7, "127.0.0.1:7700", 3, 100)
+    assert LinkedProxy.of_hello({**WHOLE, b"more": 1}) == LinkedProxy("proxy-1", 7, "127.0.0.1:7700", 3, 100)
     long = LinkedProxy.of_hello({**WHOLE, b"address": b"\xff" * 1000})
     assert long is not None
-    assert len(long.address) == ADDRESS_BYTES_MAX
+    assert len(long.address) == TEXT_BYTES_MAX
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -26,16 +26,16 @@ def test_nothing_else_is(name: bytes, wrong: object) -> None:
 
 
 def test_the_latest_of_each_is_told() -> None:
-    """Every proxy has two links, and greets again on one of them."""
+    """Every proxy has two links, and greets again on one of them. In containers all may have the same pid."""
     found = [
-        LinkedProxy(8, "a", 1, 50),
+        LinkedProxy("p2", 1, "a", 1, 50),
         None,
-        LinkedProxy(7, "a", 5, 90),
-        LinkedProxy(7, "a", 6, 100),
-        LinkedProxy(7, "a", 4, 80),
+        LinkedProxy("p1", 1, "a", 5, 90),
+        LinkedProxy("p1", 1, "a", 6, 100),
+        LinkedProxy("p1", 1, "a", 4, 80),
     ]
     assert latest_of_each(found) == [
-        {"pid": 7, "address": "a", "connections": 6, "told_ms": 100},
-        {"pid": 8, "address": "a", "connections": 1, "told_ms": 50},
+        {"name": "p1", "pid": 1, "address": "a", "connections": 6, "told_ms": 100},
+        {"name": "p2", "pid": 1, "address": "a", "connections": 1, "told_ms": 50},
     ]
     assert latest_of_each([]) == []

@@ -454,17 +454,23 @@ def test_hello(core: ShardCore) -> None:
 
 def test_hello_again_tells_what_has_changed_of_a_proxy(core: ShardCore) -> None:
     def greet(connections: int, told_ms: int) -> object:
-        about = {"pid": 7, "address": "127.0.0.1:7700", "connections": connections, "told_ms": told_ms}
+        about = {
+            "name": "proxy-1",
+            "pid": 7,
+            "address": "127.0.0.1:7700",
+            "connections": connections,
+            "told_ms": told_ms,
+        }
         core.call("hello", {"link": "proxy-1", "layout": 5, "purpose": "scan", "proxy": about})
         return core.connection.proxy
 
     core.call("hello", {"link": "proxy-1", "layout": 5, "purpose": "scan"})
     assert core.connection.proxy is None
-    assert greet(3, 100) == LinkedProxy(7, "127.0.0.1:7700", 3, 100)
-    assert greet(4, 200) == LinkedProxy(7, "127.0.0.1:7700", 4, 200)
-    assert greet(1, 150) == LinkedProxy(7, "127.0.0.1:7700", 4, 200)  # it was held, and is late
+    assert greet(3, 100) == LinkedProxy("proxy-1", 7, "127.0.0.1:7700", 3, 100)
+    assert greet(4, 200) == LinkedProxy("proxy-1", 7, "127.0.0.1:7700", 4, 200)
+    assert greet(1, 150) == LinkedProxy("proxy-1", 7, "127.0.0.1:7700", 4, 200)  # it was held, and is late
     core.call("hello", {"link": "proxy-1", "proxy": {"pid": 9}})
-    assert core.connection.proxy == LinkedProxy(7, "127.0.0.1:7700", 4, 200)
+    assert core.connection.proxy == LinkedProxy("proxy-1", 7, "127.0.0.1:7700", 4, 200)
 
 
 def test_status_has_what_the_proxy_shows(core: ShardCore) -> None:

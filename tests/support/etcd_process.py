@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,12 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from sherd.cluster.etcd.config import EtcdConfig
+from support.debian import debian_program
 from support.up_process import UpProcess
 
-INSTALL_SECONDS = 300
 READY = r"ready to serve client requests"
 QUICK = {"heartbeat-interval": 20, "election-timeout": 200}
 """Milliseconds. The shortest lease that etcd grants is one and a half election timeouts, in whole seconds."""
@@ -24,14 +21,12 @@ QUICK = {"heartbeat-interval": 20, "election-timeout": 200}
 
 def etcd_program() -> str:
     """Where etcd is, installed if need be."""
-    found = shutil.which("etcd")
-    if found is None:
-        for command in (["update"], ["install", "-y", "--no-install-recommends", "etcd-server"]):
-            subprocess.run(["apt-get", "-q", *command], check=False, capture_output=True, timeout=INSTALL_SECONDS)
-        found = shutil.which("etcd")
-    if found is None:
-        pytest.fail("etcd 3.4 or later is needed for this test (Debian's etcd-server) and could not be installed")
-    return found
+    return debian_program("etcd", "etcd-server")
+
+
+def etcdctl_program() -> str:
+    """Where etcd's own client is, installed if need be."""
+    return debian_program("etcdctl", "etcd-client")
 
 
 def free_ports(count: int) -> list[int]:
