@@ -49,13 +49,14 @@ class _Parked:
 @dataclass(slots=True)
 class Feed:
     """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic, and
-    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet.
+    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet. ``quarantined`` is what it says.
     """
 
     name: str
     heard_at: float
     acked_lsn: int = 0
     pid: int = 0
+    quarantined: int = 0
     parked: _Parked | None = None
     files: SegmentTail | None = None
     reading: bool = False
@@ -182,6 +183,7 @@ class Feeds:
                 "lag_seconds": round(lag.seconds, 3),
                 "heard_seconds_ago": round(now.at - feed.heard_at, 3),
                 "awaited": name in self._in_sync or name in self._admitted,
+                "quarantined": feed.quarantined,
             }
         return found
 
@@ -194,7 +196,7 @@ class Feeds:
             raise NotLeader(f"{position.name!r} is no replica of this shard that the leader knows of")
         if position.terms and position.terms[-1][0] > self._engine.term:
             raise NotLeader(f"the follower has seen term {position.terms[-1][0]}, this is term {self._engine.term}")
-        feed.heard_at, feed.pid = self._monotonic(), position.pid
+        feed.heard_at, feed.pid, feed.quarantined = self._monotonic(), position.pid, position.quarantined
         common = self._common(position) or 0
         acked = position.synced_lsn if self._needs_sync else position.written_lsn
         feed.acked_lsn = min(acked, common)

@@ -18,6 +18,7 @@ from sherd.common.net.stream import Stream
 from sherd.common.world import World
 from sherd.shard.lsm.adoption import CopiedState
 from sherd.shard.lsm.engine import Engine
+from sherd.shard.lsm.quarantine import quarantined
 from sherd.shard.replication.copying import fetch_tables
 from sherd.shard.replication.messages import COPY, FORK, LOG, Answer, Position, Pull
 
@@ -80,6 +81,7 @@ class Follower:
         self._monotonic = world.clock.monotonic
         self._stream: Stream | None = None
         self._acked_lsn = 0
+        self._quarantined = len(quarantined(engine.disk, engine.directory))  # it grows between two lives only
         self._complaint = ""
         self._wait_ms = WAIT_MS
         self._hurry_until = float("-inf")
@@ -178,11 +180,14 @@ class Follower:
 
     def _position(self) -> Position:
         engine = self._engine
-        return Position(self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms)
+        return Position(
+            self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms, self._quarantined
+        )
 
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""
         text = f"{type(error).__name__}: {error}"
-        if text != self._complaint:
-            self._complaint = text
+        trouble = "no room" if isinstance(error, StoreFull) else text  # it names another file each time
+        if trouble != self._complaint:
+            self._complaint = trouble
             event(log, logging.WARNING, "does not follow", leader=address, reason=text)

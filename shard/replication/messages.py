@@ -19,7 +19,7 @@ WAIT_MS_MAX = 60_000
 @dataclass(frozen=True, slots=True)
 class Position:
     """How far the follower ``name`` is, a process of this ``pid``: last LSN in its log, and in stable storage, and the
-    latest of its history.
+    latest of its history. ``quarantined``: files that it has set aside.
     """
 
     name: str
@@ -27,17 +27,18 @@ class Position:
     written_lsn: int
     synced_lsn: int
     terms: Sequence[tuple[int, int]] = ()
+    quarantined: int = 0
 
     def encode(self) -> list[Any]:
         """MessagePack-able."""
         latest = [list(term) for term in self.terms[-TERMS_SENT_MAX:]]
-        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest]
+        return [self.name, self.pid, self.written_lsn, self.synced_lsn, latest, self.quarantined]
 
     @classmethod
     def decode(cls, found: object) -> Self:
         """BadRequest for anything that ``encode`` does not give."""
         match found:
-            case [bytes(name), int(pid), int(written_lsn), int(synced_lsn), list(terms)] if (
+            case [bytes(name), int(pid), int(written_lsn), int(synced_lsn), list(terms), int(quarantined)] if (
                 written_lsn >= synced_lsn >= 0
             ):
                 pairs = []
@@ -47,7 +48,7 @@ class Position:
                             pairs.append((term, lsn))
                         case _:
                             raise BadRequest("a term in a follower's history is not a pair of numbers")
-                return cls(name.decode(errors="replace"), pid, written_lsn, synced_lsn, tuple(pairs))
+                return cls(name.decode(errors="replace"), pid, written_lsn, synced_lsn, tuple(pairs), quarantined)
         raise BadRequest("a follower's position is malformed")
 
 
