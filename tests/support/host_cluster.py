@@ -6,6 +6,7 @@ proxy or to a replica itself.
 
 import contextlib
 import itertools
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -205,17 +206,22 @@ class HostCluster:
         host = self.host(name)
         return LeaderWatch(host.enter, host.address, PORT, FIRST)
 
-    def active_coordinators(self) -> list[str]:
-        """Those whose last word was that they coordinate."""
-        lines = {
-            name: self.processes[name].log.rpartition(" coordinat")
-            for name in COORDINATORS
-            if self.processes[name].runs
-        }
-        return [name for name, (_, _, last) in lines.items() if last.startswith("ing name=")]
+    def active_coordinator(self) -> str:
+        """The one whose last word on it was that it coordinates."""
+
+        def is_active(name: str) -> bool:
+            words = re.findall(r" (coordinator runs|coordinating|coordinates no more) name=", self.processes[name].log)
+            return self.processes[name].runs and words[-1:] == ["coordinating"]
+
+        until(lambda: any(map(is_active, COORDINATORS)), "a coordinator is active")
+        (active,) = filter(is_active, COORDINATORS)
+        return active
 
     def said(self, name: str, text: str) -> bool:
         return text in self.processes[name].log[self._marks.get(name, 0) :]
+
+    def count_said(self, name: str, text: str) -> int:
+        return self.processes[name].log[self._marks.get(name, 0) :].count(text)
 
     def await_said(self, name: str, *texts: str) -> None:
         for text in texts:

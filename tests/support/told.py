@@ -104,6 +104,10 @@ class Traffic:
             if not isinstance(error, (Timeout, Unavailable, Overloaded, type(None))):
                 self.failures.append(f"{kind} {key}: {error!r}")
 
+    def wrote_since(self, moment: float) -> bool:
+        """Whether a write was done that was asked for later than that."""
+        return any(told.asked_at > moment for told in self.done("put"))
+
     # What came of it; to be asked when the block has ended
 
     def done(self, kind: str | None = None) -> list[Told]:
