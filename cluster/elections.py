@@ -103,20 +103,23 @@ class Elections:
                 text = "replicas in sync answer that may have lost what they acknowledged: waiting for the others"
                 self._tell(shard, text, state)
                 return
-            in_sync = tuple(name for name in state.in_sync if name in found)
-            if await self._elect(state, self._successor(state, found), in_sync) is not None:
+            candidates = self._candidates(state, found)
+            in_sync = tuple(name for name in state.in_sync if name in candidates)
+            if await self._elect(state, longest(candidates), in_sync) is not None:
                 self._told.pop(shard, None)
 
-    def _successor(self, state: ShardState, found: dict[str, LogPosition]) -> str:
-        """Who is to lead; not the one who was to and did not take its lease, if another has all that was acknowledged.
+    def _candidates(self, state: ShardState, found: dict[str, LogPosition]) -> dict[str, LogPosition]:
+        """Of those who answer, without the one who was to lead and did not take its lease, if others have all that was
+        acknowledged.
 
-        That one's log may still be the longer: by something that was never acknowledged.
+        Its log may be longer, by what was never acknowledged; and who got no lease, since etcd is out of its reach, does
+        not hear whom to follow either, so it is not in sync.
         """
         others = {name: position for name, position in found.items() if name != state.leader}
         if self._claiming.get(state.id) == state.term and others and may_elect(state, others):
             event(log, logging.WARNING, "elected leader has not taken its lease", shard=state.id, leader=state.leader)
-            return longest(others)
-        return longest(found)
+            return others
+        return found
 
     async def _elect(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:
         """One transaction; the shard's state after it, None if it was not to be."""
