@@ -112,7 +112,7 @@ class Elections:
         """Of those who answer, without the one who was to lead and did not take its lease, if others have all that was
         acknowledged.
 
-        Its log may be longer, by what was never acknowledged; and who got no lease, since etcd is out of its reach, does
+        Its log may be longer, by what was never acknowledged; and who got no lease, since it does not reach etcd, does
         not hear whom to follow either, so it is not in sync.
         """
         others = {name: position for name, position in found.items() if name != state.leader}
