@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 CAMPAIGN_SECONDS = 0.5
+UNHEARD = "etcd does not answer"
+UNDONE = "not done, trying again"
 
 
 class Coordinator:
@@ -45,6 +47,7 @@ class Coordinator:
         self._etcd = etcd
         self._topology = topology
         self._world = world
+        self._complaints: set[str] = set()
         self.active = False
 
     async def run(self) -> None:
@@ -64,10 +67,11 @@ class Coordinator:
             lease = KeptLease(self._etcd, self._world.clock, self._world.random, "the coordinator")
             try:
                 holds = await self._campaign(lease)
+                self._complaints.discard(UNHEARD)
                 if holds is not None:
                     await self._act(lease, holds, control, bound)
             except (EtcdUnavailable, EtcdRefused) as error:
-                event(log, logging.WARNING, "etcd does not answer", reason=error)
+                self._complain(UNHEARD, error)
             finally:
                 self.active = False
                 await lease.end()
@@ -119,10 +123,18 @@ class Coordinator:
         """Do it, again where etcd does not answer or somebody else was quicker."""
         while True:
             try:
-                return await work()
+                await work()
+                self._complaints.discard(UNDONE)
+                return
             except (EtcdUnavailable, EtcdRefused, TopologyChanged) as error:
-                event(log, logging.WARNING, "not done, trying again", reason=error)
+                self._complain(UNDONE, error)
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _complain(self, trouble: str, error: Exception) -> None:
+        """Log a trouble, once until it is over."""
+        if trouble not in self._complaints:
+            self._complaints.add(trouble)
+            event(log, logging.WARNING, trouble, reason=error)
 
     async def _introduce(self, store: ActiveStore, bound: str) -> None:
         """Make the topology if there is none; let it say where the coordinator is, and how many followers there are."""

@@ -8,7 +8,8 @@
 
 An election is one transaction: if the lease is still not there and the topology unchanged, the replica in sync with the
 longest log leads in the next term, and those who did not answer are not in sync. Where nobody answers whose log is
-known to be complete, it takes all who are in sync.
+known to be complete, it takes all who are in sync. One that was elected and did not take its lease, since etcd is out
+of its reach perhaps, is passed over next time if another may lead.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ import json
 import logging
 from dataclasses import replace
 
-from sherd.cluster.candidates import longest, may_elect, positions_of
+from sherd.cluster.candidates import LogPosition, longest, may_elect, positions_of
 from sherd.cluster.etcd.active import ActiveStore
 from sherd.cluster.etcd.api import Absent, Etcd
 from sherd.cluster.etcd.keys import Keys
@@ -43,6 +44,7 @@ class Elections:
         self._keys = keys
         self._store = store
         self._world = world
+        self._claiming: dict[ShardId, Term] = {}  # elected here, and no lease seen yet
         self._since: dict[ShardId, tuple[Term, float]] = {}  # without a lease: in which term, and since when
         self._locks: dict[ShardId, asyncio.Lock] = {}
         self._told: dict[ShardId, str] = {}
@@ -79,6 +81,7 @@ class Elections:
         """Whether the shard's lease has gone, or has not been taken up in time."""
         now = self._world.clock.monotonic()
         if state.id in leases:
+            self._claiming.pop(state.id, None)
             self._since[state.id] = (state.term, now - CLAIM_SECONDS)  # once it has gone, there is nothing to wait for
             return False
         term, since = self._since.setdefault(state.id, (state.term, now))
@@ -100,9 +103,23 @@ class Elections:
                 text = "replicas in sync answer that may have lost what they acknowledged: waiting for the others"
                 self._tell(shard, text, state)
                 return
-            in_sync = tuple(name for name in state.in_sync if name in found)
-            if await self._elect(state, longest(found), in_sync) is not None:
+            candidates = self._candidates(state, found)
+            in_sync = tuple(name for name in state.in_sync if name in candidates)
+            if await self._elect(state, longest(candidates), in_sync) is not None:
                 self._told.pop(shard, None)
+
+    def _candidates(self, state: ShardState, found: dict[str, LogPosition]) -> dict[str, LogPosition]:
+        """Of those who answer, without the one who was to lead and did not take its lease, if others have all that was
+        acknowledged.
+
+        Its log may be longer, by what was never acknowledged; and who got no lease, since it does not reach etcd, does
+        not hear whom to follow either, so it is not in sync.
+        """
+        others = {name: position for name, position in found.items() if name != state.leader}
+        if self._claiming.get(state.id) == state.term and others and may_elect(state, others):
+            event(log, logging.WARNING, "elected leader has not taken its lease", shard=state.id, leader=state.leader)
+            return others
+        return found
 
     async def _elect(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:
         """One transaction; the shard's state after it, None if it was not to be."""
@@ -116,6 +133,7 @@ class Elections:
             )
         except TopologyChanged:
             return None
+        self._claiming[seen.id] = elected.term
         event(
             log, logging.WARNING, "failover" if successor != seen.leader else "elected", shard=seen.id,
             before=seen.leader, leader=successor, term=elected.term, in_sync=",".join(in_sync),

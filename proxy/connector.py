@@ -118,6 +118,7 @@ class Connector:
         self._introduction = introduction
         self._world = world
         self._protocol: LinkProtocol | None = None
+        self._attempt: asyncio.Timeout | None = None
         self._address = ""
         self._moved = asyncio.Event()
         self._leave_by = 0.0
@@ -143,6 +144,8 @@ class Connector:
             return
         self._moved.set()
         self.drop()
+        if self._attempt is not None and not self._attempt.expired():
+            self._attempt.reschedule(0.0)  # a host that is gone would be waited for as long as connecting may take
 
     def drop(self) -> None:
         """Drop the present connection, if there is one; it is opened anew."""
@@ -169,11 +172,13 @@ class Connector:
         """Whether the connection came to be open; returns when it is closed again."""
         link = self.link
         try:
-            async with asyncio.timeout(self._routes.bounds.connect_timeout_s):
+            async with asyncio.timeout(self._routes.bounds.connect_timeout_s) as self._attempt:
                 protocol = await self._greet(text)
         except (OSError, TimeoutError, SherdError) as error:
             event(logger, logging.INFO, "link not open", shard=link.shard, purpose=link.purpose, reason=repr(error))
             return False
+        finally:
+            self._attempt = None
         self._protocol = protocol
         try:
             protocol.open()

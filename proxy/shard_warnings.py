@@ -29,6 +29,13 @@ def shard_warnings(shard: int, status: Mapping[str, object]) -> list[str]:
     warnings = []
     if status.get("quarantined"):
         warnings.append(f"shard {shard} has records in quarantine: {status['quarantined']}")
+    followers = status.get("followers")
+    if isinstance(followers, Mapping):
+        warnings += [
+            f"shard {shard}: replica {name} has records in quarantine: {told['quarantined']}"
+            for name, told in sorted(followers.items())
+            if isinstance(told, Mapping) and told.get("quarantined")
+        ]
     damaged = status.get("damaged")
     if isinstance(damaged, list) and damaged:
         warnings.append(

@@ -13,12 +13,14 @@ so a copy that was interrupted goes on with what is there. Nothing of the store 
 """
 
 import contextlib
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from sherd.common.disk import Disk
 from sherd.common.errors import Corruption, StoreCorrupt
+from sherd.common.logs import event
 from sherd.shard.lsm.cache import BlockCache
 from sherd.shard.lsm.format import (
     COPY_NAME,
@@ -34,6 +36,8 @@ from sherd.shard.lsm.quarantine import save_copy
 from sherd.shard.lsm.segment import install_segment, prepare_segment
 from sherd.shard.lsm.table import Table
 from sherd.shard.lsm.wal import SEGMENT_BYTES_MIN
+
+log = logging.getLogger("lsm")
 
 PART_SUFFIX: Final = ".part"
 
@@ -117,12 +121,14 @@ def _adopt(
     names = disk.listdir(directory)
     segments = sorted(number for name in names if (number := file_number(name, SEGMENT_SUFFIX)) is not None)
     if fork_lsn is not None:
-        for table in manifest.tables:
-            if table.max_lsn > fork_lsn:
-                save_copy(disk, directory, table_name(table.number))
-        for number in segments:
-            if number >= manifest.first_segment:
-                save_copy(disk, directory, segment_name(number))
+        given_up = [table_name(table.number) for table in manifest.tables if table.max_lsn > fork_lsn]
+        given_up += [segment_name(number) for number in segments if number >= manifest.first_segment]
+        for name in given_up:
+            save_copy(disk, directory, name)
+        event(
+            log, logging.WARNING, "store given up for its leader's, what it alone had is in quarantine",
+            path=directory, behind_lsn=fork_lsn, files=",".join(given_up),
+        )  # fmt: skip
     tables = [file_number(name, TABLE_SUFFIX) or 0 for name in names]
     number = max(manifest.next_file, *(n + 1 for n in (*segments, *tables)), 1)
     temporary = f"{directory}/segment-{number}.tmp"
@@ -151,3 +157,4 @@ def _adopt(
         ),
     )
     copies.keep_only(replace(state, tables=()))
+    event(log, logging.INFO, "store made of copied tables", path=directory, tables=len(metas), lsn=state.flushed_lsn)

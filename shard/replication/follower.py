@@ -84,8 +84,8 @@ class Follower:
         self._world = world
         self._monotonic = world.clock.monotonic
         self._stream: Stream | None = None
-        self._quarantined = len(quarantined(engine.disk, engine.directory))
         self._acked_lsn = 0
+        self._quarantined = len(quarantined(engine.disk, engine.directory))  # it grows between two lives only
         self._complaint = ""
         self._wait_ms = WAIT_MS
         self._hurry_until = float("-inf")
@@ -206,6 +206,7 @@ class Follower:
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""
         text = f"{type(error).__name__}: {error}"
-        if text != self._complaint:
-            self._complaint = text
+        trouble = "no room" if isinstance(error, StoreFull) else text  # it names another file each time
+        if trouble != self._complaint:
+            self._complaint = trouble
             event(log, logging.WARNING, "does not follow", leader=address, reason=text)
