@@ -51,8 +51,8 @@ class _Parked:
 @dataclass(slots=True)
 class Feed:
     """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic, and
-    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet. ``quarantined`` and ``store`` are
-    what it says; ``given_up`` is the id of the store that it is to give up.
+    when the leader began to listen for one whose ``pid`` is 0: that was not heard yet. ``quarantined`` and ``store``
+    are what it says; ``given_up`` is the id of the store that it is to give up.
     """
 
     name: str
