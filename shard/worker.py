@@ -129,6 +129,8 @@ class Worker:
         watch = self._loop.create_task(self._watch_topology(str(bound)))
         watch.add_done_callback(self._on_watch_end)
         await self._stopping.wait()
+        if self._outcome.code == 0:
+            await self._replication.let_others_have_all()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)  # _on_watch_end has taken up how it ended
         await self._replication.stop()

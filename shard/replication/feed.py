@@ -192,6 +192,10 @@ class Feeds:
         feed = self._feeds.get(name)
         return feed is not None and not feed.to_rebuild and feed.acked_lsn >= self._engine.last_lsn
 
+    def all_have_all(self) -> bool:
+        """Whether everybody in sync has acknowledged everything."""
+        return all(self._feeds[name].acked_lsn >= self._engine.last_lsn for name in self._in_sync)
+
     def close(self) -> None:
         """Lead no longer."""
         self._engine.tail = None

@@ -44,6 +44,9 @@ HAND_OVER_SECONDS = 2.0
 """How long a leader refuses requests for a successor that lacks something, after it was last asked to hand over."""
 
 
+DRAIN_LOOK_SECONDS = 0.005
+
+
 class SteppedDown(Exception):
     """Another leads this shard now, or this replica in a later term, or nobody knows."""
 
@@ -191,6 +194,19 @@ class Replication:
         """A turn has ended."""
         if self._follower is not None:
             self._follower.synced()
+
+    async def let_others_have_all(self) -> None:
+        """Before a leader on one of many hosts stops: refuse requests, and wait a while for who is in sync to have all.
+
+        Under a supervisor its successor finds what it lacks in this one's directory.
+        """
+        if self._feeds is None or not self._seat.patient:
+            return
+        self._service.following = True
+        clock = self._world.clock
+        until = clock.monotonic() + HAND_OVER_SECONDS
+        while self._feeds is not None and not self._feeds.all_have_all() and clock.monotonic() < until:
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
 
     async def stop(self) -> None:
         """Neither follow nor be followed."""

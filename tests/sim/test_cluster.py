@@ -109,6 +109,23 @@ def test_a_leader_that_has_lost_its_tail_waits_for_one_that_has_not() -> None:
         assert asker.ask("get", "a", {"meta": True})[:2] == [1, acknowledged]
 
 
+def test_a_leader_that_is_told_to_stop_leaves_nothing_behind() -> None:
+    with Simulation(10) as sim:
+        cluster = Cluster(sim, Shape(acks="leader", fsync="interval:100ms"))
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 0)
+        sim.run(5.0)
+        assert in_sync(asker) == ["1", "2"]
+        leader, follower = cluster.replicas
+        sim.fabric.cut_between(leader.host.name, follower.host.name)
+        asker.ask("put", "a", 1)
+        cluster.workers[leader.name].stop()
+        sim.run(0.5)
+        sim.fabric.heal_all()
+        sim.run_until(lambda: not cluster.workers[follower.name].engine.following, 2 * LEASE_SECONDS)
+        assert asker.ask("get", "a") == 1
+
+
 def test_an_operator_may_say_who_leads_when_those_in_sync_are_gone() -> None:
     with Simulation(9) as sim:
         cluster = Cluster(sim, Shape(fsync="interval:100s"))
