@@ -179,22 +179,26 @@ class Follower:
         if answer.kind == LOG and answer.piece is not None:
             for header, body in answer.piece.records():
                 if header.last_lsn > engine.last_lsn:
-                    await self._apply(header, body)
+                    try:
+                        engine.apply(header, body)
+                    except (Overloaded, StoreFull) as error:
+                        await self._apply_when_there_is_room(header, body, error)
                     self.comparisons.reach()
             self._end_turn()
         if engine.last_lsn >= answer.leader.last_lsn:
             self.caught_up_at = asked_at
 
-    async def _apply(self, header: Any, body: bytes) -> None:
-        """Apply one record, when there is room for it."""
+    async def _apply_when_there_is_room(self, header: Any, body: bytes, full: SherdError) -> None:
+        """Try again and again to apply a record that found no room."""
         while True:
+            self._complain(self.connected_to, full)
+            self._end_turn()
+            await asyncio.sleep(BUSY_SECONDS)
             try:
                 self._engine.apply(header, body)
                 return
             except (Overloaded, StoreFull) as error:
-                self._complain(self.connected_to, error)
-            self._end_turn()
-            await asyncio.sleep(BUSY_SECONDS)
+                full = error
 
     def _position(self) -> Position:
         engine = self._engine
