@@ -61,6 +61,9 @@ class Follower:
     """Keeps ``engine`` on the log of the leader at ``leader()``; ``end_turn`` commits what was applied.
 
     ``caught_up_at`` is a time, in monotonic seconds, at which the leader had nothing that is not here now.
+
+    Nothing is flushed before the leader has answered that it has all of this log, and again after its connection broke:
+    in tables the end of a log can't be cut any more. Without a leader nothing comes in, so memory does not grow.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Follower:
         self.caught_up_at = float("-inf")
         self.leader_last_lsn = 0
         self.connected_to = ""
+        engine.upkeep.flushes_held = True
 
     async def run(self) -> None:
         """Follow until cancelled. Raises Cut or Copied, and StoreError when the engine is down."""
@@ -127,6 +131,7 @@ class Follower:
             self._stream.close()
             self._stream = None
         self.connected_to = ""
+        self._engine.upkeep.flushes_held = True
 
     async def _follow(self, address: str) -> None:
         """One connection, to its end."""
@@ -156,6 +161,7 @@ class Follower:
         if answer.kind in (FORK, COPY):
             state = await fetch_tables(engine.disk, self._world.network, engine.directory, self.connected_to)
             raise Copied(state, answer.fork_lsn if answer.kind == FORK else None)
+        engine.upkeep.flushes_held = False
         self.leader_last_lsn = answer.leader.last_lsn
         engine.time.seen(answer.leader.time_ms)
         engine.retain(answer.leader.needed_lsn or None)

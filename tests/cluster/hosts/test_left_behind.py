@@ -39,7 +39,7 @@ def test_the_tail_of_a_leader_that_was_cut_off_is_saved_and_told_of(leader_acks:
     assert cluster.ask(lambda db: [db.get(f"tail-{n}") for n in range(20)]) == [None] * 20
     assert cluster.ask(lambda db: db.put("tail-0", "again")) > max(kept.values())
     cluster.check_equal()
-    cluster.await_said(leader, "stepping down", "quarantine")
+    cluster.await_said(leader, "stepping down", "log cut, its end is in quarantine")
     assert os.listdir(cluster.directory / leader / "quarantine")
     table = "\n".join(status_lines(Sample(cluster.status(), 0.0)))
     assert f"replica {leader.removeprefix('replica')} has records in quarantine" in table, table
