@@ -8,13 +8,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from support.host_cluster import HostCluster, cut, isolated, other_replica, paths, until
+from support.host_cluster import (
+    MEMTABLE_BYTES,
+    RETAIN_LOG_BYTES,
+    HostCluster,
+    cut,
+    isolated,
+    other_replica,
+    paths,
+    until,
+)
 
 from sherd.cli.status import Sample, status_lines
 from sherd.client.sync import Client
 
-MEMTABLE_BYTES = 1 << 20
-RETAIN_LOG_BYTES = 4 << 20
 VALUE = os.urandom(16 << 10)
 SLOWEST_SECONDS = 1.0
 """How long a write may take on a busy test machine that does not wait for anybody."""
@@ -53,6 +60,7 @@ def test_a_leader_is_not_held_up_by_a_follower_on_a_slow_path(leader_acks: HostC
         slowest = cluster.ask(lambda db: fill(db, "slow", 24 << 20))
         nbytes = log_bytes(cluster.directory / leader)
         until(lambda: cluster.leader() == leader, "the leader leads on")
+    print(f"slow path: {nbytes} bytes of log, slowest write {slowest:.3f} s")
     assert slowest < SLOWEST_SECONDS
     assert nbytes <= RETAIN_LOG_BYTES + 4 * MEMTABLE_BYTES, "more log is kept than may be"
     cluster.check_equal()
