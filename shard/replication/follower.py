@@ -34,6 +34,7 @@ SILENCE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 PAUSE_SECONDS_MIN = 0.02
 PAUSE_SECONDS_MAX = 2.0
+NO_ROOM = "no room"
 BUSY_SECONDS = 0.02
 """Pause before a record is tried again that found no room in memory or on the disk."""
 
@@ -178,6 +179,9 @@ class Follower:
         while True:
             try:
                 self._engine.apply(header, body)
+                if self._complaint == NO_ROOM:
+                    self._complaint = ""
+                    event(log, logging.INFO, "follows again, there is room", leader=self.connected_to)
                 return
             except (Overloaded, StoreFull) as error:
                 self._complain(self.connected_to, error)
@@ -193,7 +197,7 @@ class Follower:
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""
         text = f"{type(error).__name__}: {error}"
-        trouble = "no room" if isinstance(error, StoreFull) else text  # it names another file each time
+        trouble = NO_ROOM if isinstance(error, StoreFull) else text  # it names another file each time
         if trouble != self._complaint:
             self._complaint = trouble
             event(log, logging.WARNING, "does not follow", leader=address, reason=text)

@@ -35,7 +35,7 @@ def test_the_tail_of_a_leader_that_was_cut_off_is_saved_and_told_of(leader_acks:
         until(lambda: clients.wrote_since(0.0), "writes are done")
         with cut(cluster, paths([leader], [follower])):
             time.sleep(0.3)  # what was on its way has arrived
-            kept = cluster.ask(lambda db: {n: db.put(f"tail-{n}", n) for n in range(20)})
+            versions = cluster.ask(lambda db: [db.put(f"tail-{n}", n) for n in range(20)])
             with isolated(cluster, leader):
                 until(lambda: cluster.leader() == follower, f"{follower} leads")
                 healing = time.monotonic()
@@ -44,7 +44,8 @@ def test_the_tail_of_a_leader_that_was_cut_off_is_saved_and_told_of(leader_acks:
     clients.check_errors()
     clients.check_versions_rise()
     assert cluster.ask(lambda db: [db.get(f"tail-{n}") for n in range(20)]) == [None] * 20
-    assert cluster.ask(lambda db: db.put("tail-0", "again")) > max(kept.values())
+    assert cluster.ask(lambda db: db.put("tail-0", "again")) > max(versions)
+    cluster.ask(lambda db: db.delete("tail-0"))
     cluster.check_equal()
     cluster.await_said(leader, "stepping down", "log cut, its end is in quarantine")
     assert os.listdir(cluster.directory / leader / "quarantine")
@@ -80,6 +81,7 @@ def test_a_leader_is_not_held_up_by_a_follower_whose_disk_is_full(leader_acks: H
     assert slowest < SLOWEST_SECONDS
     cluster.check_equal()
     assert cluster.count_said(follower, "does not follow") < 5
+    cluster.await_said(follower, "follows again, there is room")
 
 
 def fill(db: Client, name: str, nbytes: int) -> float:
@@ -100,8 +102,7 @@ def log_bytes(directory: Path) -> int:
 @contextlib.contextmanager
 def full(directory: Path) -> Iterator[None]:
     """There is no room in a directory's file system in the meantime."""
-    ballast = directory.parent / directory.name / "quarantine" / "ballast"
-    ballast.parent.mkdir(exist_ok=True)
+    ballast = directory / "ballast"
     try:
         with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:
