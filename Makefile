@@ -7,6 +7,7 @@ INPUTS ?= 1000000
 KILLS ?= 1000
 LARGE_MB ?= 2048
 FAILOVERS ?= 2000
+ROUNDS ?= 50
 SECONDS ?= 600
 SEEDS ?= 100
 FIRST ?= 0
@@ -36,10 +37,11 @@ bench: ext  ## the load generator; ARGS="--workload a ..." are options of `sherd
 bench-steady: ext  ## random writes at 70 % of the sustained rate for SECONDS=600: p99.9 and gaps
 	@$(BIN)/python loadtest/steady.py --seconds $(SECONDS)
 
-soak: ext  ## long runs: fuzz INPUTS=1000000 of each decoder, KILLS=1000 of a whole cluster, FAILOVERS=2000, LARGE_MB=2048 in one shard
+soak: ext  ## long runs: fuzz INPUTS=1000000 of each decoder, KILLS=1000 of a whole cluster, FAILOVERS=2000, ROUNDS=50 of faults between hosts, LARGE_MB=2048 in one shard
 	SHERD_SOAK=1 SHERD_SOAK_INPUTS=$(INPUTS) $(BIN)/python -m pytest -m soak -q tests
-	SHERD_KILL_ROUNDS=$(KILLS) SHERD_LARGE_MB=$(LARGE_MB) SHERD_FAILOVERS=$(FAILOVERS) $(BIN)/python -m pytest -q -s \
-		--timeout=36000 tests/cluster/test_kill.py tests/cluster/test_failover.py tests/large
+	SHERD_KILL_ROUNDS=$(KILLS) SHERD_LARGE_MB=$(LARGE_MB) SHERD_FAILOVERS=$(FAILOVERS) \
+		SHERD_HOSTS_ROUNDS=$(ROUNDS) $(BIN)/python -m pytest -q -s \
+		--timeout=36000 tests/cluster/test_kill.py tests/cluster/test_failover.py tests/cluster/hosts tests/large
 
 sim: ext  ## a simulated cluster under faults: SEEDS=100 from FIRST=0 of SHERD_SIM_SECONDS=300 simulated seconds each
 	@PYTHONHASHSEED=0 PYTHONPATH=tests SHERD_SIM_SECONDS=$${SHERD_SIM_SECONDS:-300} \

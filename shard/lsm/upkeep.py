@@ -88,6 +88,9 @@ class Upkeep:
         self._due: Pick | None = None  # what the levels themselves ask for
         self._tidy_beside: int | None = None  # at rest the levels are as they should be beside so many in memory
         self.retention = Retention(options.retain_log_bytes, kept)
+        self.flushes_held = (
+            False  # what waits may still have to be cut from the log, which is cheap before a flush only
+        )
         self.disk_full = False  # the last flush or preparation failed for want of room
         self._pending_bytes = 0
         self.waiting = waiting
@@ -140,7 +143,7 @@ class Upkeep:
         if wal.prepared is None:
             number = self._installer.next_number()
             return PrepareJob(self._next_id(), self._incarnation, number, wal.capacity, wal.salt_bits())
-        if not self.waiting:
+        if not self.waiting or self.flushes_held:
             return None
         segments: list[int] = []
         memory_bytes = 0

@@ -38,6 +38,7 @@ SILENCE_SECONDS = 5.0
 CONNECT_SECONDS = 5.0
 PAUSE_SECONDS_MIN = 0.02
 PAUSE_SECONDS_MAX = 2.0
+NO_ROOM = "no room"
 BUSY_SECONDS = 0.02
 """Pause before a record is tried again that found no room in memory or on the disk."""
 
@@ -65,6 +66,9 @@ class Follower:
     """Keeps ``engine`` on the log of the leader at ``leader()``; ``end_turn`` commits what was applied.
 
     ``caught_up_at`` is a time, in monotonic seconds, at which the leader had nothing that is not here now.
+
+    Nothing is flushed before the leader has answered that it has all of this log, and again after its connection broke:
+    in tables the end of a log can't be cut any more. Without a leader nothing comes in, so memory does not grow.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Follower:
         self.leader_last_lsn = 0
         self.connected_to = ""
         self.comparisons = Comparisons(engine, world)
+        engine.upkeep.flushes_held = True
 
     async def run(self) -> None:
         """Follow until cancelled. Raises Cut or Copied, and StoreError when the engine is down."""
@@ -132,6 +137,7 @@ class Follower:
             self._stream.close()
             self._stream = None
         self.connected_to = ""
+        self._engine.upkeep.flushes_held = True
 
     async def _follow(self, address: str) -> None:
         """One connection, to its end."""
@@ -172,6 +178,7 @@ class Follower:
         if answer.kind in (FORK, COPY, REBUILD):
             state = await fetch_tables(engine.disk, self._world.network, engine.directory, self.connected_to)
             raise Copied(state, None if answer.kind == COPY else answer.fork_lsn)
+        engine.upkeep.flushes_held = False
         self.comparisons.heed(answer.leader.marks)
         self.leader_last_lsn = answer.leader.last_lsn
         engine.time.seen(answer.leader.time_ms)
@@ -196,6 +203,9 @@ class Follower:
             await asyncio.sleep(BUSY_SECONDS)
             try:
                 self._engine.apply(header, body)
+                if self._complaint == NO_ROOM:
+                    self._complaint = ""
+                    event(log, logging.INFO, "follows again, there is room", leader=self.connected_to)
                 return
             except (Overloaded, StoreFull) as error:
                 full = error
@@ -210,7 +220,7 @@ class Follower:
     def _complain(self, address: str, error: Exception) -> None:
         """Log a trouble, once until it is over or another."""
         text = f"{type(error).__name__}: {error}"
-        trouble = "no room" if isinstance(error, StoreFull) else text  # it names another file each time
+        trouble = NO_ROOM if isinstance(error, StoreFull) else text  # it names another file each time
         if trouble != self._complaint:
             self._complaint = trouble
             event(log, logging.WARNING, "does not follow", leader=address, reason=text)

@@ -271,6 +271,7 @@ class Replication:
     async def _lead(self, state: ShardState) -> None:
         began = self._world.clock.monotonic()
         await self._stop_following()
+        self._engine.upkeep.flushes_held = False
         self._turn.end()
         await self._turn.settle()
         records = sum(self._take_over(name) for name in state.predecessors)

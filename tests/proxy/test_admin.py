@@ -103,6 +103,13 @@ def test_damage_that_reads_have_met_is_told() -> None:
         assert word in warning
 
 
+def test_what_followers_have_in_quarantine_is_told() -> None:
+    followers = {"2": {"quarantined": 3}, "3": {"quarantined": 0}, "4": "nonsense", "5": {}}
+    assert "shard 1: replica 2 has records in quarantine: 3" in warnings_of({"followers": followers})
+    assert len(warnings_of({"followers": followers})) == 1
+    assert warnings_of({"followers": 7}) == []
+
+
 def test_a_shard_that_talks_nonsense_of_its_work_does_no_harm() -> None:
     assert warnings_of({"damaged": 3, "jobs_failing": 7, "jobs_failed": None}) == []
     assert len(warnings_of({"jobs_failing": [7, {}], "jobs_failed": 1})) == 1

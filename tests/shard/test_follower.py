@@ -28,6 +28,7 @@ class Leader:
         self.answer_seconds = 0.4
         self.last_lsn = 0
         self.time_ms = 1
+        self.breaks = False
         self.waits: list[int] = []
         self.go_on = asyncio.Event()
 
@@ -38,6 +39,8 @@ class Leader:
                 unpacker.feed(data)
                 for _, msgid, method, params in unpacker:
                     writer.write(msgpack.packb([1, msgid, None, await self.answer_to(method, params)]))
+        except ConnectionError:
+            self.breaks = False
         finally:
             writer.close()
 
@@ -47,6 +50,8 @@ class Leader:
         self.waits.append(params[2])
         await self.go_on.wait()
         self.go_on.clear()
+        if self.breaks:
+            raise ConnectionError("told to break")
         self.clock.advance(self.answer_seconds)
         return Answer(NOTHING, LeaderState(1, self.last_lsn, self.time_ms, 0)).encode()
 
@@ -93,6 +98,18 @@ def test_a_state_is_as_old_as_the_question_it_answers(tmp_path: Path) -> None:
         leader.last_lsn = engine.last_lsn
         await leader.answer()
         assert follower.caught_up_at == pytest.approx(asked_at + 0.8)
+
+    against_leader(tmp_path, work)
+
+
+def test_nothing_is_flushed_before_the_leader_has_said_that_it_has_it_all(tmp_path: Path) -> None:
+    async def work(leader: Leader, follower: Follower, engine: Engine) -> None:
+        assert engine.upkeep.flushes_held
+        await leader.answer()
+        assert not engine.upkeep.flushes_held
+        leader.breaks = True
+        await leader.answer()
+        assert engine.upkeep.flushes_held
 
     against_leader(tmp_path, work)
 

@@ -30,6 +30,8 @@ REPLICAS = ("replica1", "replica2")
 NAMES = (*ETCDS, *COORDINATORS, *REPLICAS, "proxy", "client")
 QUICK = {"heartbeat-interval": 50, "election-timeout": 500}
 PORT = 7700
+MEMTABLE_BYTES = 1 << 20
+RETAIN_LOG_BYTES = 4 << 20
 FIRST = "first"
 """A key that is always there."""
 

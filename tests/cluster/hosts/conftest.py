@@ -7,11 +7,9 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from support.host_cluster import HostCluster, host_cluster
+from support.host_cluster import MEMTABLE_BYTES, RETAIN_LOG_BYTES, HostCluster, host_cluster
 from support.small_disk import small_disk
 
-MEMTABLE_BYTES = 1 << 20
-RETAIN_LOG_BYTES = 4 << 20
 DISK = "96m"
 ROUNDS = int(os.environ.get("SHERD_HOSTS_ROUNDS", "1"))
 
