@@ -1,12 +1,14 @@
 """Runs the sections of ``make test`` one after the other, each under a heading with the time so far.
 
-Stops at the first section that fails. The last line of a whole run is pytest's own summary; the times of all sections
+A section that only computes runs beside the one behind it, which mostly waits; what it has said is shown when both are
+through. Stops at the first section that fails. The last line of a whole run is pytest's own summary; the times of all sections
 are left in build/check-times.txt.
 """
 
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +20,15 @@ TIMES = ROOT / "build" / "check-times.txt"
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One command, run from the root; ``groups`` are the arguments that select it."""
+    """One command, run from the root; ``groups`` are the arguments that select it. One that is ``beside`` runs at a low
+    priority while the next one does.
+    """
 
     title: str
     command: tuple[str, ...]
     groups: tuple[str, ...] = ("all",)
     env: dict[str, str] = field(default_factory=dict)
+    beside: bool = False
 
 
 def tool(name: str, *args: str) -> tuple[str, ...]:
@@ -47,8 +52,8 @@ SECTIONS = (
     Section("sizes of files and functions", script("check_sizes"), LINT),
     Section("wheel, from what is compiled", script("build_wheel")),
     Section("core tests, compiled", pytest("-m", "core")),
+    Section("core tests, interpreted", pytest("-m", "core"), env={"SHERD_INTERPRETED": "1"}, beside=True),
     Section("all other tests, compiled", pytest("-m", "not core")),
-    Section("core tests, interpreted", pytest("-m", "core"), env={"SHERD_INTERPRETED": "1"}),
     Section("decoder tests under AddressSanitizer and UndefinedBehaviorSanitizer", script("sanitize")),
 )
 
@@ -56,18 +61,57 @@ SECTIONS = (
 def run(sections: list[Section]) -> int:
     """Run ``sections``; the exit status of the first that fails, or 0."""
     began = time.monotonic()
-    times = []
+    times: list[str] = []
+    aside: Aside | None = None
     for section in sections:
         started = time.monotonic()
-        print(f"\n== {section.title} (at {started - began:.0f} s)", flush=True)
+        where = " (begun beside the next)" if section.beside else ""
+        print(f"\n== {section.title} (at {started - began:.0f} s){where}", flush=True)
+        if section.beside:
+            aside = Aside(section)
+            continue
         status = subprocess.run(section.command, cwd=ROOT, env={**os.environ, **section.env}, check=False).returncode
         times.append(f"{time.monotonic() - started:7.1f} s  {section.title}")
+        if aside is not None:
+            if status == 0:
+                section, status = aside.section, aside.end()
+                times.append(f"{time.monotonic() - started:7.1f} s  {section.title}, beside it")
+            else:
+                aside.give_up()
+            aside = None
         if status:
             print(f"\nfailed: {section.title}: {' '.join(section.command)}", file=sys.stderr)
             return status
     TIMES.parent.mkdir(exist_ok=True)
     TIMES.write_text("\n".join([*times, f"{time.monotonic() - began:7.1f} s  in all", ""]))
     return 0
+
+
+class Aside:
+    """A section that runs while another does."""
+
+    def __init__(self, section: Section) -> None:
+        self.section = section
+        self._said = tempfile.TemporaryFile("w+")
+        self._process = subprocess.Popen(
+            ("nice", "-n", "5", *section.command),
+            cwd=ROOT,
+            env={**os.environ, **section.env},
+            stdout=self._said,
+            stderr=subprocess.STDOUT,
+        )
+
+    def end(self) -> int:
+        """Its exit status, once it is through, and what it has said."""
+        status = self._process.wait()
+        self._said.seek(0)
+        print(f"\n== {self.section.title}: what it said\n{self._said.read()}", flush=True)
+        return status
+
+    def give_up(self) -> None:
+        """The other one has failed."""
+        self._process.kill()
+        self._process.wait()
 
 
 def main() -> int:
