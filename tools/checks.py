@@ -1,14 +1,13 @@
 """Runs the sections of ``make test`` one after the other, each under a heading with the time so far.
 
 A section that only computes runs beside the one behind it, which mostly waits; what it has said is shown when both are
-through. Stops at the first section that fails. The last line of a whole run is pytest's own summary; the times of all sections
-are left in build/check-times.txt.
+through. Stops at the first section that fails. The last line of a whole run is pytest's own summary; the times of all
+sections are left in build/check-times.txt.
 """
 
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,21 +91,20 @@ class Aside:
 
     def __init__(self, section: Section) -> None:
         self.section = section
-        self._said = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             ("nice", "-n", "5", *section.command),
             cwd=ROOT,
             env={**os.environ, **section.env},
-            stdout=self._said,
+            stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def end(self) -> int:
         """Its exit status, once it is through, and what it has said."""
-        status = self._process.wait()
-        self._said.seek(0)
-        print(f"\n== {self.section.title}: what it said\n{self._said.read()}", flush=True)
-        return status
+        said, _ = self._process.communicate()
+        print(f"\n== {self.section.title}: what it said\n{said}", flush=True)
+        return self._process.returncode
 
     def give_up(self) -> None:
         """The other one has failed."""
