@@ -50,8 +50,10 @@ class Certificates:
 def make_certificates(directory: Path) -> Certificates:
     """For 127.0.0.1, by the openssl command."""
 
+    program = debian_program("openssl", "openssl")
+
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=directory, check=True, capture_output=True, timeout=60)
+        subprocess.run([program, *arguments], cwd=directory, check=True, capture_output=True, timeout=60)
 
     directory.mkdir()
     new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]

@@ -11,7 +11,6 @@ sent on it is lost without a word, as behind a dead switch: established connecti
 import contextlib
 import ctypes
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +19,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+
+from support.debian import debian_program
 
 CLONE_NEWNET = 0x40000000
 COMMAND_SECONDS = 30
@@ -187,9 +188,8 @@ class Network:
 @contextlib.contextmanager
 def network_of(*names: str) -> Iterator[Network]:
     """Hosts of these names. The test fails where the machine lets it make none."""
-    missing = [tool for tool in ("ip", "tc", "nsenter", "setpriv") if shutil.which(tool) is None]
-    if missing:
-        pytest.fail(f"needed for hosts in network namespaces, and not there: {', '.join(missing)}")
+    for tool, package in (("ip", "iproute2"), ("tc", "iproute2"), ("nsenter", "util-linux"), ("setpriv", "util-linux")):
+        debian_program(tool, package)
     try:
         network = Network(names)
     except OSError as error:
