@@ -84,7 +84,8 @@ class Replication:
         self._complaint = ""
         self._thread = world.thread("log")
         service.following = True
-        turn.may_answer = self._may_answer
+        if seat.patient:  # it has a deadline
+            turn.may_answer = self._may_answer
         service.admin.hand_over = self._hand_over
         service.admin.is_complete = lambda: self.complete
         # What was acknowledged and not synced is lost with the machine's power, and all of it with the disk.
