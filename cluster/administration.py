@@ -9,8 +9,8 @@ from sherd.common.errors import BadRequest, Unavailable
 from sherd.common.net.network import Network
 
 
-def administration(store: TopologyStore, network: Network, promote: Promote) -> Mapping[str, Method]:
-    """The methods by name. ``promote`` names the next leader of a shard that was handed over."""
+def administration(store: TopologyStore, network: Network, promote: Promote, *, leased: bool) -> Mapping[str, Method]:
+    """The methods by name. ``promote`` names the next leader of a shard; ``leased``: leaders hold leases."""
 
     async def failover(params: list[object]) -> object:
         """``[shard, replica or nil, forced]``: the shard's leader and term after."""
@@ -18,7 +18,7 @@ def administration(store: TopologyStore, network: Network, promote: Promote) -> 
             case [int(shard), None | str() as successor, False]:
                 state = await hand_over(store, network, promote, shard, successor or "")
             case [int(shard), str(successor), True]:
-                state = await force(store, network, promote, shard, successor)
+                state = await force(store, network, promote, shard, successor, leased=leased)
             case _:
                 raise BadRequest("failover takes a shard, who is to lead or nil, and whether that is forced; then who")
         return {"shard": shard, "leader": state.leader, "term": state.term}

@@ -96,7 +96,7 @@ class Coordinator:
         event(log, logging.WARNING, "coordinating", name=self._config.name)
         self.active = True
         async with asyncio.TaskGroup() as tasks:
-            control.serve(administration(store, self._world.network, elections.promote))
+            control.serve(administration(store, self._world.network, elections.promote, leased=True))
             work = tasks.create_task(self._work(store, elections, bound))
             keeping = tasks.create_task(lease.keep())
             try:

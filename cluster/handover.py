@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 
 from sherd.cluster.candidates import ASK_SECONDS, longest_log, position_of
 from sherd.cluster.topology_store import TopologyStore, topology_of
-from sherd.common.errors import BadRequest, SherdError, Unavailable
+from sherd.common.errors import BadRequest, NotLeader, SherdError, Unavailable
 from sherd.common.logs import event
 from sherd.common.net.network import Network
 from sherd.common.net.stream import Stream, ask_once
@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.005
 SECONDS_MAX = 2.0
+DEMOTION_SECONDS = 0.1
+"""How long a leader that has handed over may take to know that it leads no more."""
 
 Promote = Callable[[ShardState, str, tuple[str, ...]], Awaitable[ShardState | None]]
 """Makes a replica the leader of a shard whose leader, as the given state says, leads no more, with these in sync; the
@@ -55,7 +57,8 @@ async def hand_over(
         raise BadRequest(f"shard {shard} has no replica {successor!r}; it has {', '.join(sorted(state.replicas))}")
     if successor not in state.in_sync:
         raise BadRequest(f"replica {successor} of shard {shard} is not in sync and must not lead")
-    if not await _until_handed_over(network, state, successor):
+    # Where its last answer was late or lost, it says now whether it leads.
+    if not await _until_handed_over(network, state, successor) and not await _has_stepped_down(network, state):
         raise Unavailable(
             f"replica {successor} of shard {shard} did not catch up in {SECONDS_MAX:g} s; its leader leads on"
         )
@@ -66,16 +69,21 @@ async def hand_over(
     return promoted
 
 
-async def force(store: TopologyStore, network: Network, promote: Promote, shard: int, successor: str) -> ShardState:
+async def force(
+    store: TopologyStore, network: Network, promote: Promote, shard: int, successor: str, *, leased: bool
+) -> ShardState:
     """Make ``successor`` the leader of a shard that nobody leads, in sync or not; the shard's state then.
 
+    ``leased``: a leader's lease keeps it from leading beside another; without leases its process has to be gone.
     BadRequest if the shard is led, or there is no such replica; Unavailable if it did not work out.
     """
     state = (await topology_of(store)).shards.get(ShardId(shard))
     if state is None or successor not in state.replicas:
         raise BadRequest(f"there is no replica {successor!r} of shard {shard}")
-    if state.leader_address and await leads(network, state):
-        raise BadRequest(f"replica {state.leader} leads shard {shard}: force is for a shard that nobody can lead")
+    if state.leader_address and (await _leads(network, state) or not leased):
+        raise BadRequest(
+            f"replica {state.leader} leads shard {shard}, or may: force is for a shard that nobody can lead"
+        )
     if await position_of(network, state.replicas[successor]) is None:
         raise Unavailable(f"replica {successor} of shard {shard} does not answer")
     promoted = await promote(state, successor, (successor,))
@@ -88,13 +96,25 @@ async def force(store: TopologyStore, network: Network, promote: Promote, shard:
     return promoted
 
 
-async def leads(network: Network, state: ShardState) -> bool:
+async def _leads(network: Network, state: ShardState) -> bool:
     """Whether the leader that the topology names says that it leads."""
     try:
         await ask_once(network, state.leader_address, "followers", [], ASK_SECONDS)
     except (OSError, TimeoutError, SherdError):
         return False
     return True
+
+
+async def _has_stepped_down(network: Network, state: ShardState) -> bool:
+    """Whether that leader says that it leads no more. One that does not answer may lead."""
+    await asyncio.sleep(DEMOTION_SECONDS)
+    try:
+        await ask_once(network, state.leader_address, "followers", [], ASK_SECONDS)
+    except NotLeader:
+        return True
+    except (OSError, TimeoutError, SherdError):
+        return False
+    return False
 
 
 async def _until_handed_over(network: Network, state: ShardState, successor: str) -> bool:

@@ -99,7 +99,7 @@ class Supervisor:
         self, tasks: asyncio.TaskGroup, data: DataDir, store: TopologyFile, port: ReservedPort, sockets: RuntimeDir
     ) -> None:
         replicas = Replicas(store, self._world.network)
-        control = Control(administration(store, self._world.network, replicas.promote), tasks)
+        control = Control(administration(store, self._world.network, replicas.promote, leased=False), tasks)
         address = await control.start(self._world.network, parse_address(sockets.socket_address("coordinator")))
         topology = await topology_of(store)
         await store.compare_and_set(topology.version, topology.with_coordinator(str(address)))
