@@ -15,7 +15,6 @@ import json
 import os
 import signal
 import sys
-import threading
 
 from sherd.common.disk import RealDisk
 from sherd.common.exit_codes import ExitCode
@@ -30,8 +29,8 @@ def main() -> int:
     flags = dict(flag.removeprefix("--").split("=", 1) for flag in rest)
     die_with_parent(int(flags["parent-pid"]))
     name = flags.get("name") or f"{kind}-{flags['id']}"
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # Waited for, not handled: a handler that sets an Event can come while the Event is being waited for, and deadlock.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     topology = read_topology(RealDisk(), flags["topology"])
     term = topology.shards[ShardId(int(flags["id"]))].term if "id" in flags else 0
     with open(os.path.join(script_dir, f"{name}.log"), "a") as log:
@@ -51,8 +50,8 @@ def main() -> int:
         announce_ready(ready_fd, flags["listen"])
     if verb == "brief":
         return int(arguments[0])
-    while not stop.wait() or verb == "stubborn":
-        stop.clear()
+    while signal.sigwait({signal.SIGTERM}) and verb == "stubborn":
+        pass
     with open(os.path.join(script_dir, "stops.log"), "a") as log:
         log.write(name + "\n")
     return ExitCode.OK
