@@ -19,6 +19,8 @@ from sherd.common.topology.state import ShardState
 log = logging.getLogger(__name__)
 
 ASK_SECONDS = 1.0
+SOON_SECONDS = 0.2
+"""How long all are waited for, where those who have answered would do."""
 
 
 class LogPosition(NamedTuple):
@@ -46,10 +48,21 @@ def may_elect(state: ShardState, positions: Mapping[str, LogPosition]) -> bool:
 
 
 async def positions_of(network: Network, state: ShardState, names: Iterable[str]) -> dict[str, LogPosition]:
-    """Of those who answer, by name."""
-    asked = [name for name in names if state.replicas[name]]
-    told = await asyncio.gather(*(position_of(network, state.replicas[name]) for name in asked))
-    return {name: position for name, position in zip(asked, told, strict=True) if position is not None}
+    """Of those who answer, by name. It takes up to ``ASK_SECONDS`` if one does not answer who is needed."""
+    asked = {
+        name: asyncio.create_task(position_of(network, state.replicas[name])) for name in names if state.replicas[name]
+    }
+    found: dict[str, LogPosition] = {}
+    try:
+        for seconds in (SOON_SECONDS, ASK_SECONDS):
+            if asked and not may_elect(state, found):
+                await asyncio.wait(asked.values(), timeout=seconds)
+            told = {name: task.result() for name, task in asked.items() if task.done()}
+            found = {name: position for name, position in told.items() if position is not None}
+    finally:
+        for task in asked.values():
+            task.cancel()
+    return found
 
 
 async def position_of(network: Network, address: str) -> LogPosition | None:

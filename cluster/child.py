@@ -56,7 +56,8 @@ class Child:
     async def until_ready(self, seconds_max: float) -> Ready:
         """What the child says about itself; NotReady if it does not."""
         try:
-            line = await asyncio.wait_for(self._reader.readline(), seconds_max)
+            async with asyncio.timeout(seconds_max):
+                line = await self._reader.readline()
             if not line:
                 raise NotReady("it ended before it served")
             return parse_ready(line)

@@ -57,8 +57,9 @@ async def hand_over(
         raise BadRequest(f"shard {shard} has no replica {successor!r}; it has {', '.join(sorted(state.replicas))}")
     if successor not in state.in_sync:
         raise BadRequest(f"replica {successor} of shard {shard} is not in sync and must not lead")
-    # Where its last answer was late or lost, it says now whether it leads.
-    if not await _until_handed_over(network, state, successor) and not await _has_stepped_down(network, state):
+    if not await _until_handed_over(network, state, successor) and not await _has_handed_over(
+        network, state, successor
+    ):
         raise Unavailable(
             f"replica {successor} of shard {shard} did not catch up in {SECONDS_MAX:g} s; its leader leads on"
         )
@@ -80,7 +81,7 @@ async def force(
     state = (await topology_of(store)).shards.get(ShardId(shard))
     if state is None or successor not in state.replicas:
         raise BadRequest(f"there is no replica {successor!r} of shard {shard}")
-    if state.leader_address and (await _leads(network, state) or not leased):
+    if state.leader_address and (not leased or await _says_it_leads(network, state)):
         raise BadRequest(
             f"replica {state.leader} leads shard {shard}, or may: force is for a shard that nobody can lead"
         )
@@ -96,25 +97,27 @@ async def force(
     return promoted
 
 
-async def _leads(network: Network, state: ShardState) -> bool:
-    """Whether the leader that the topology names says that it leads."""
-    try:
-        await ask_once(network, state.leader_address, "followers", [], ASK_SECONDS)
-    except (OSError, TimeoutError, SherdError):
-        return False
-    return True
-
-
-async def _has_stepped_down(network: Network, state: ShardState) -> bool:
-    """Whether that leader says that it leads no more. One that does not answer may lead."""
-    await asyncio.sleep(DEMOTION_SECONDS)
+async def _says_it_leads(network: Network, state: ShardState) -> bool | None:
+    """What the leader that the topology names says of that; None if it says nothing."""
     try:
         await ask_once(network, state.leader_address, "followers", [], ASK_SECONDS)
     except NotLeader:
-        return True
-    except (OSError, TimeoutError, SherdError):
         return False
-    return False
+    except (OSError, TimeoutError, SherdError):
+        return None
+    return True
+
+
+async def _has_handed_over(network: Network, state: ShardState, successor: str) -> bool:
+    """Whether the leader has handed over though its last answer was late or lost: it says that it leads no more, and
+    its log has nothing that the successor's lacks. It may have lost its lease instead.
+    """
+    await asyncio.sleep(DEMOTION_SECONDS)
+    if await _says_it_leads(network, state) is not False:
+        return False
+    position = await position_of(network, state.leader_address)
+    reached = await position_of(network, state.replicas[successor])
+    return position is not None and reached is not None and position[:2] <= reached[:2]
 
 
 async def _until_handed_over(network: Network, state: ShardState, successor: str) -> bool:

@@ -105,7 +105,8 @@ class Keeper:
             pause = self._policy.pause(deaths)
             event(log, logging.WARNING, "process died", name=self.name, reason=reason, restart_seconds=f"{pause:g}")
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._stopping.wait()
         return None
 
     async def _unless_stopped(self, work: Awaitable[T]) -> T | None:

@@ -164,7 +164,8 @@ class Connector:
                 pause = longest / 16
             self._routes.refresh_wanted = True
             try:
-                await asyncio.wait_for(self._moved.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self._moved.wait()
             except TimeoutError:
                 pause = min(2 * pause, longest)
 

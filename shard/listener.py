@@ -55,7 +55,8 @@ class Connections:
     async def gone(self, timeout_seconds: float) -> bool:
         """Wait until all are closed; False if some are not by then."""
         try:
-            await asyncio.wait_for(self._empty.wait(), timeout_seconds)
+            async with asyncio.timeout(timeout_seconds):
+                await self._empty.wait()
         except TimeoutError:
             return False
         return True

@@ -34,7 +34,7 @@ WITHDRAW_LOOK_SECONDS = 0.2
 class LeasedSeat(EtcdSource):
     """Of replica ``replica`` of shard ``shard``."""
 
-    patient = True
+    leased = True
 
     def __init__(
         self, etcd: Etcd, topology: EtcdTopology, world: World, shard: ShardId, replica: str, lease_seconds: int

@@ -21,6 +21,7 @@ class Stream(asyncio.Protocol):
         self._unpacker = msgpack.Unpacker(strict_map_key=False, max_buffer_size=ANSWER_BYTES_MAX)
         self._msgid = 0
         self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._patience: dict[int, tuple[asyncio.Timeout, float]] = {}
         self._failure: Exception | None = None
 
     @classmethod
@@ -32,6 +33,8 @@ class Stream(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's has its methods and not its class
 
     def data_received(self, data: bytes) -> None:
+        for timeout, seconds in self._patience.values():
+            timeout.reschedule(asyncio.get_running_loop().time() + seconds)
         try:
             self._unpacker.feed(data)
             for frame in self._unpacker:
@@ -59,6 +62,18 @@ class Stream(asyncio.Protocol):
             return await answer
         finally:
             del self._asked[msgid]
+
+    async def ask_patiently(self, method: str, params: list[Any], silence_seconds_max: float) -> Any:
+        """As ``ask``, for an answer that may be long and the way slow: TimeoutError only if nothing at all has come in
+        for that long.
+        """
+        async with asyncio.timeout(silence_seconds_max) as timeout:
+            waiting = self._msgid + 1
+            self._patience[waiting] = (timeout, silence_seconds_max)
+            try:
+                return await self.ask(method, params)
+            finally:
+                del self._patience[waiting]
 
     def close(self) -> None:
         if self._transport is not None:

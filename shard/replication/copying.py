@@ -20,14 +20,16 @@ from sherd.shard.replication.copies import decode_state
 log = logging.getLogger(__name__)
 
 PIECE_BYTES = 1 << 20
-ANSWER_SECONDS_MAX = 30.0
+SILENCE_SECONDS = 30.0
+"""How long the leader may send nothing at all, until it is given up."""
 
 
 async def fetch_tables(disk: Disk, network: Network, directory: str, address: str) -> CopiedState:
     """Have every table of the leader in ``copy/``; what they hold. OSError, TimeoutError, SherdError or ValueError if
     that can't be done now.
     """
-    stream = await Stream.open(network, address)
+    async with asyncio.timeout(SILENCE_SECONDS):
+        stream = await Stream.open(network, address)
     try:
         match await _ask(stream, "copy", []):
             case [int(copy), found]:
@@ -65,5 +67,4 @@ async def _fetch_table(
 
 
 async def _ask(stream: Stream, method: str, params: list[object]) -> object:
-    async with asyncio.timeout(ANSWER_SECONDS_MAX):
-        return await stream.ask(method, params)
+    return await stream.ask_patiently(method, params, SILENCE_SECONDS)

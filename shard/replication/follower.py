@@ -34,7 +34,7 @@ HURRY_WAIT_MS_MIN = 10
 HURRY_SECONDS = 10.0
 """How long the leader goes on being asked more often after the last read that needed it."""
 SILENCE_SECONDS = 5.0
-"""How long an answer may take beyond what was asked to wait for."""
+"""How long nothing at all may come in beyond what was asked to wait for."""
 CONNECT_SECONDS = 5.0
 PAUSE_SECONDS_MIN = 0.02
 PAUSE_SECONDS_MAX = 2.0
@@ -155,9 +155,8 @@ class Follower:
             wait_ms = self._wait_ms if asked_at < self._hurry_until else WAIT_MS
             pull = Pull(self._position(), PULL_BYTES, wait_ms)
             self._acked_lsn = self._engine.synced_lsn
-            async with asyncio.timeout(WAIT_MS / 1000 + SILENCE_SECONDS):
-                answer = Answer.decode(await stream.ask("pull", pull.encode()))
-            await self._take(answer, asked_at)
+            found = await stream.ask_patiently("pull", pull.encode(), WAIT_MS / 1000 + SILENCE_SECONDS)
+            await self._take(Answer.decode(found), asked_at)
             if self._engine.damaged and not asked_anew:
                 asked_anew = True
                 await self._ask_anew(stream)

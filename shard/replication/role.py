@@ -84,7 +84,7 @@ class Replication:
         self._complaint = ""
         self._thread = world.thread("log")
         service.following = True
-        if seat.patient:  # it has a deadline
+        if seat.leased:
             turn.may_answer = self._may_answer
         service.admin.hand_over = self._hand_over
         service.admin.is_complete = lambda: self.complete
@@ -102,7 +102,7 @@ class Replication:
     async def begin(self, state: ShardState) -> None:
         """Take up the role that the topology gives this replica; it may take a while to lead."""
         self._state = state
-        if state.leader == self._config.replica and state.term <= self._engine.term and not self._seat.patient:
+        if state.leader == self._config.replica and state.term <= self._engine.term and not self._seat.leased:
             raise StoreError(
                 f"{self._config.data} has seen term {self._engine.term}, the topology is of term {state.term}: it is "
                 "an older one, restored from a backup perhaps; use the one that belongs to the data"
@@ -201,7 +201,7 @@ class Replication:
 
         Under a supervisor its successor finds what it lacks in this one's directory.
         """
-        if self._feeds is None or not self._seat.patient:
+        if self._feeds is None or not self._seat.leased:
             return
         self._service.following = True
         clock = self._world.clock

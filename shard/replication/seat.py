@@ -17,9 +17,9 @@ class Seat(TopologySource, Protocol):
     """Of one replica of one shard."""
 
     @property
-    def patient(self) -> bool:
-        """Whether one who is called to lead in a term that its log has seen waits for a later one; else that is an
-        error: the topology is older than the log.
+    def leased(self) -> bool:
+        """Whether a leader holds a lease. One who is called to lead in a term that its log has seen then waits for a
+        later one; else that is an error: the topology is older than the log.
         """
         ...
 
@@ -53,7 +53,7 @@ class SupervisedSeat:
     """Under a supervisor, which writes the topology file that ``watched`` reads."""
 
     deadline = math.inf
-    patient = False
+    leased = False
 
     def __init__(self, watched: WatchedTopology) -> None:
         self._watched = watched
