@@ -69,7 +69,7 @@ async def position_of(network: Network, address: str) -> LogPosition | None:
     """Of one replica; None if it does not say."""
     try:
         match await ask_once(network, address, "position", [], ASK_SECONDS):
-            case [int(term), int(last_lsn), bool(complete)]:
+            case [int(term), int(last_lsn), bool(complete), *_]:
                 return LogPosition(term, last_lsn, complete)
     except (OSError, TimeoutError, SherdError) as error:
         event(log, logging.DEBUG, "replica does not tell its position", address=address, error=repr(error))

@@ -2,6 +2,9 @@
 
 ``pull`` asks for the log from an LSN on and says how far the follower is; the leader answers when there is something,
 or that there is nothing when the wait is over. ``ack`` says how far the follower is without asking for anything.
+
+While a cluster is being upgraded the two may be of different versions: what a later one appends to a position, a
+leader's state or an answer is passed over.
 """
 
 from collections.abc import Sequence
@@ -40,7 +43,7 @@ class Position:
     def decode(cls, found: object) -> Self:
         """BadRequest for anything that ``encode`` does not give."""
         match found:
-            case [bytes(name), int(pid), int(written), int(synced), list(terms), bytes(store), int(quarantined)] if (
+            case [bytes(name), int(pid), int(written), int(synced), list(terms), bytes(store), int(quarantined), *_] if (
                 written >= synced >= 0
             ):
                 pairs = []
@@ -117,7 +120,7 @@ class Answer:
     def decode(cls, found: object) -> Self:
         """ValueError for anything that ``encode`` does not give."""
         match found:
-            case [str(kind), [int(term), int(last_lsn), int(time_ms), int(needed_lsn), list(marks)], rest]:
+            case [str(kind), [int(term), int(last_lsn), int(time_ms), int(needed_lsn), list(marks), *_], rest, *_]:
                 leader = LeaderState(term, last_lsn, time_ms, needed_lsn, _marks(marks))
                 match kind, rest:
                     case "log", [int(first), int(last), int(salt), bytes(data)]:

@@ -269,10 +269,10 @@ def test_a_copy_pins_the_tables_until_it_ends_or_is_given_up() -> None:
     [
         [],
         [1, 2, 3],
-        [[b"2", 1, 5, 5, []], 10, 10],
-        [[b"2", 1, 5, 6, [], b""], 10, 10],
-        [[b"2", 1, 5, 5, [[1]], b""], 10, 10],
-        [[b"2", 1, 5, 5, [], b""], 0, 10],
+        [[b"2", 1, 5, 5, [], b""], 10, 10],
+        [[b"2", 1, 5, 6, [], b"", 0], 10, 10],
+        [[b"2", 1, 5, 5, [[1]], b"", 0], 10, 10],
+        [[b"2", 1, 5, 5, [], b"", 0], 0, 10],
     ],
 )
 def test_malformed_questions_are_refused(params: list[Any]) -> None:
@@ -295,6 +295,14 @@ def test_malformed_questions_are_refused(params: list[Any]) -> None:
 def test_malformed_answers_are_refused(found: Any) -> None:
     with pytest.raises(ValueError, match="malformed"):
         Answer.decode(found)
+
+
+def test_what_a_later_version_appends_is_passed_over() -> None:
+    pull = Pull(Position("2", 1, 5, 5, [(1, 3)], b"store", 4), 10, 20)
+    position, *rest = msgpack.unpackb(msgpack.packb(pull.encode()), raw=True)
+    assert Pull.decode([[*position, b"more"], *rest]) == replace(pull, position=replace(pull.position, terms=((1, 3),)))
+    answer = Answer.decode(["fork", [1, 2, 3, 4, []], [7]])
+    assert Answer.decode(["fork", [1, 2, 3, 4, [], "more"], [7], "more"]) == answer
 
 
 def test_who_is_to_give_up_what_it_holds_is_told_once_nobody_counts_it_in_sync() -> None:
