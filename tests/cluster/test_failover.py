@@ -93,8 +93,9 @@ class Writer:
 def test_a_killed_leader_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path, acks: str) -> None:
     choice = random.Random(7)
     seconds = []
+    flags = ["--followers=1", f"--acks={acks}", "--restart-seconds-max=0.1"]  # each is killed far more often than that
     with (
-        Cluster(shards=2, data=tmp_path / "data", flags=["--followers=1", f"--acks={acks}"]) as cluster,
+        Cluster(shards=2, data=tmp_path / "data", flags=flags) as cluster,
         cluster.client(timeout=10.0) as db,
     ):
         until(lambda: all_in_sync(db))
