@@ -33,6 +33,11 @@ log = logging.getLogger(__name__)
 
 TAIL_BYTES_MAX = 16 << 20
 """Log kept in memory for followers."""
+REBUILD_PAUSE_SECONDS_MIN = 10.0
+REBUILD_PAUSE_SECONDS_MAX = 3600.0
+"""Before a follower is told to begin anew that was told so within the last hour; it doubles from the one to the other.
+Else a dying disk would have the leader copied without end.
+"""
 
 ReadInThread = Callable[[Callable[[], LogPiece | None], Callable[[LogPiece | None, Exception | None], None]], None]
 """Runs the first in a thread, and then the second with what came of it, here."""
@@ -52,7 +57,7 @@ class _Parked:
 class Feed:
     """One follower as its leader sees it. ``acked_lsn`` counts for acknowledgements; ``heard_at`` is monotonic, and
     when the leader began to listen for one whose ``pid`` is 0: that was not heard yet. ``quarantined`` and ``store``
-    are what it says; ``given_up`` is the id of the store that it is to give up.
+    are what it says; ``given_up`` is the id of the store that it is to give up, at ``rebuild_at`` and not before.
     """
 
     name: str
@@ -62,6 +67,8 @@ class Feed:
     quarantined: int = 0
     store: bytes = b""
     given_up: bytes = b""
+    rebuild_at: float = float("-inf")
+    rebuild_pause: float = 0.0
     parked: _Parked | None = None
     files: SegmentTail | None = None
     reading: bool = False
@@ -71,6 +78,21 @@ class Feed:
     def to_rebuild(self) -> bool:
         """Whether it still has the store that it is to give up."""
         return self.given_up != b"" and self.given_up == self.store
+
+    def give_up(self, now: float) -> None:
+        """It is to give up the store that it has; after a pause if that was so for another one not long ago."""
+        if self.to_rebuild:
+            return
+        self.given_up = self.store
+        if now - self.rebuild_at >= REBUILD_PAUSE_SECONDS_MAX:
+            self.rebuild_pause = 0.0
+        else:
+            self.rebuild_pause = max(REBUILD_PAUSE_SECONDS_MIN, min(2 * self.rebuild_pause, REBUILD_PAUSE_SECONDS_MAX))
+            event(
+                log, logging.WARNING, "follower is to begin anew once more, after a pause", follower=self.name,
+                seconds=self.rebuild_pause,
+            )  # fmt: skip
+        self.rebuild_at = now + self.rebuild_pause
 
 
 class Feeds:
@@ -118,7 +140,7 @@ class Feeds:
             self._answer(feed, NOTHING)
         feed.parked = _Parked(sink, msgid, pull, self._monotonic() + pull.wait_ms / 1000)
         common = self._common(pull.position)
-        if feed.to_rebuild and feed.name not in self._in_sync and feed.name not in self._admitted:
+        if self._begins_anew(feed):
             self._tell_once(feed, "is to give up what it holds", pull.position)
             self._answer(feed, REBUILD)
         elif common is None:
@@ -147,13 +169,14 @@ class Feeds:
 
     def rebuild(self, name: str) -> None:
         """What this follower holds is wrong or damaged: once it is not in sync, it is told to begin anew with a copy.
+        It is in no hurry with one that has done so not long ago.
 
         ``describe`` says ``rebuild`` until it has. Harmless when repeated. Unavailable if it was not heard of yet.
         """
         feed = self._feeds.get(name)
         if feed is None or not feed.store:
             raise Unavailable(f"follower {name!r} has not been heard of; it can't be told to begin anew")
-        feed.given_up = feed.store
+        feed.give_up(self._monotonic())
 
     def tell_all(self) -> None:
         """Answer all who wait, so that they learn at once what every answer tells."""
@@ -223,6 +246,11 @@ class Feeds:
                 "rebuild": feed.to_rebuild,
             }
         return found
+
+    def _begins_anew(self, feed: Feed) -> bool:
+        """Whether it gives up what it holds now. Until then it gets the log."""
+        awaited = feed.name in self._in_sync or feed.name in self._admitted
+        return feed.to_rebuild and not awaited and self._monotonic() >= feed.rebuild_at
 
     def _now(self) -> Sample:
         return Sample(self._engine.written_lsn, self._engine.log_bytes, self._monotonic())

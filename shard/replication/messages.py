@@ -43,9 +43,16 @@ class Position:
     def decode(cls, found: object) -> Self:
         """BadRequest for anything that ``encode`` does not give."""
         match found:
-            case [bytes(name), int(pid), int(written), int(synced), list(terms), bytes(store), int(quarantined), *_] if (
-                written >= synced >= 0
-            ):
+            case [
+                bytes(name),
+                int(pid),
+                int(written),
+                int(synced),
+                list(terms),
+                bytes(store),
+                int(quarantined),
+                *_,
+            ] if written >= synced >= 0:
                 pairs = []
                 for pair in terms:
                     match pair:

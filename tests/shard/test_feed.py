@@ -15,7 +15,7 @@ from sherd.common.world import system_world
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.log_tail import LogTail
 from sherd.shard.replication.copies import COPIES_MAX, IDLE_SECONDS, decode_state
-from sherd.shard.replication.feed import Feeds
+from sherd.shard.replication.feed import REBUILD_PAUSE_SECONDS_MAX, Feeds
 from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, REBUILD, Answer, Position, Pull
 from sherd.shard.replies import ReplyGate, ReplySink
 
@@ -330,6 +330,34 @@ def test_who_is_to_give_up_what_it_holds_is_told_once_nobody_counts_it_in_sync()
     assert pair.answer() is None  # parked: it has everything
     pair.feeds.admit("2", 2)
     assert pair.feeds.admit("2", 2)
+
+
+def test_who_is_to_begin_anew_again_and_again_does_so_after_ever_longer_pauses() -> None:
+    pair = Pair()
+    pair.put(b"a")
+    pair.catch_up()
+
+    def asked_anew(store: bytes) -> float:
+        """How long it is until the follower, which has this store, may begin anew."""
+        pair.store = store
+        pair.feeds.ack(pair.position())
+        assert pair.told("rebuild") is False
+        began = pair.clock.monotonic()
+        pair.feeds.rebuild("2")
+        pair.feeds.rebuild("2")  # and again, which changes nothing
+        while True:
+            assert pair.told("rebuild") is True
+            pair.pull()
+            answer = pair.answer()
+            if answer is not None and answer.kind == REBUILD:
+                return pair.clock.monotonic() - began
+            pair.clock.advance(1.0)
+            pair.feeds.tick()
+            assert pair.answer() is not None  # there is nothing new
+
+    assert [asked_anew(b"store %d" % number) for number in range(4)] == [0.0, 10.0, 20.0, 40.0]
+    pair.clock.advance(REBUILD_PAUSE_SECONDS_MAX)
+    assert asked_anew(b"store 5") == 0.0
 
 
 def test_who_was_admitted_is_waited_for_even_if_it_is_to_give_up_what_it_holds() -> None:
