@@ -34,12 +34,15 @@ class LogPosition(NamedTuple):
 async def longest_log(network: Network, state: ShardState, without: Iterable[str] = ()) -> str:
     """The name of the replica in sync that should lead next; empty if none answers."""
     found = await positions_of(network, state, [name for name in state.in_sync if name not in without])
-    return longest(found) if found else ""
+    return longest(state, found) if found else ""
 
 
-def longest(positions: Mapping[str, LogPosition]) -> str:
-    """The name of the replica with the longest log: of the latest term, and in it the furthest."""
-    return max(positions, key=lambda name: (positions[name], name))
+def longest(state: ShardState, positions: Mapping[str, LogPosition]) -> str:
+    """The name of the replica with the longest log: of the latest term, and in it the furthest.
+
+    Of equal ones rather not the one that led: why it does no more is not known.
+    """
+    return max(positions, key=lambda name: (positions[name], name != state.leader, name))
 
 
 def may_elect(state: ShardState, positions: Mapping[str, LogPosition]) -> bool:

@@ -105,7 +105,7 @@ class Elections:
                 return
             candidates = self._candidates(state, found)
             in_sync = tuple(name for name in state.in_sync if name in candidates)
-            if await self._elect(state, longest(candidates), in_sync) is not None:
+            if await self._elect(state, longest(state, candidates), in_sync) is not None:
                 self._told.pop(shard, None)
 
     def _candidates(self, state: ShardState, found: dict[str, LogPosition]) -> dict[str, LogPosition]:

@@ -1,15 +1,14 @@
 """Who leads and who is in sync: the coordinator's decisions, against replicas that answer what they are told to."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import pytest
 from support.crash_disk import CrashDisk
+from support.told_replica import Replica, serving
 
 from sherd.cluster.damaged_replica import do_without
 from sherd.cluster.membership import Membership
@@ -22,35 +21,6 @@ from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId, Term
 
 ONE = ShardId(1)
-
-
-class Replica:
-    """Answers over a unix socket: ``answers`` by method; a method that is not there is not answered at all."""
-
-    def __init__(self, folder: Path, name: str, **answers: Any) -> None:
-        self.address = f"unix:{folder}/{name}"
-        self.path = folder / name
-        self.answers = answers
-        self.asked: list[list[Any]] = []
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        unpacker = msgpack.Unpacker()
-        while data := await reader.read(1 << 16):
-            unpacker.feed(data)
-            for _, msgid, method, params in unpacker:
-                self.asked.append([method, *params])
-                if method in self.answers:
-                    writer.write(msgpack.packb([1, msgid, None, self.answers[method]]))
-        writer.close()
-
-
-@contextlib.asynccontextmanager
-async def serving(*replicas: Replica) -> AsyncIterator[None]:
-    async with contextlib.AsyncExitStack() as stack:
-        for replica in replicas:
-            server = await asyncio.start_unix_server(replica.serve, replica.path)
-            stack.callback(server.close)
-        yield
 
 
 async def store_of(state: ShardState) -> TopologyFile:

@@ -107,7 +107,7 @@ def elects_outside_the_in_sync_set(patch: Patch) -> None:
 
 
 def elects_the_shortest_log(patch: Patch) -> None:
-    patch.setattr(elections, "longest", lambda found: min(found, key=lambda name: (found[name], name)))
+    patch.setattr(elections, "longest", lambda state, found: min(found, key=lambda name: (found[name], name)))
 
 
 def elects_without_asking_for_complete_logs(patch: Patch) -> None:

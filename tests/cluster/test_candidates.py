@@ -1,0 +1,142 @@
+"""Whom an election or a handing over would choose, by what replicas say of their logs."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.crash_disk import CrashDisk
+from support.told_replica import Replica, serving
+
+from sherd.cluster import handover
+from sherd.cluster.candidates import ASK_SECONDS, LogPosition, longest, longest_log, may_elect, positions_of
+from sherd.cluster.handover import hand_over
+from sherd.cluster.topology_file import TopologyFile
+from sherd.common.errors import NotLeader, Unavailable
+from sherd.common.net.network import SystemNetwork
+from sherd.common.topology.ranges import range_layout
+from sherd.common.topology.state import ShardState, Topology
+from sherd.common.types import ShardId, Term
+
+NETWORK = SystemNetwork()
+COMPLETE, MAYBE_NOT = True, False
+
+
+def position(term: int, last_lsn: int, complete: bool = COMPLETE) -> LogPosition:
+    return LogPosition(term, last_lsn, complete)
+
+
+def led_by_1(*replicas: Replica) -> ShardState:
+    addresses = {str(number): replica.address for number, replica in enumerate(replicas, 1)}
+    return ShardState(ShardId(1), Term(4), "1", addresses, tuple(addresses))
+
+
+def three(tmp_path: Path, *positions: list[Any] | None) -> list[Replica]:
+    """Replicas with these positions; None for one that does not say."""
+    return [
+        Replica(tmp_path, str(number), **({} if told is None else {"position": told}))
+        for number, told in enumerate(positions, 1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("positions", "name"),
+    [
+        ({"1": position(4, 9), "2": position(4, 7), "3": position(4, 8)}, "1"),
+        ({"1": position(3, 99), "2": position(4, 7), "3": position(4, 8)}, "3"),
+        ({"1": position(4, 9), "2": position(4, 9)}, "2"),  # why it does not lead any more is not known
+        ({"1": position(4, 9, COMPLETE), "2": position(4, 9, MAYBE_NOT)}, "1"),
+        ({"2": position(4, 9), "3": position(4, 9)}, "3"),
+    ],
+)
+def test_the_longest_log_of_the_latest_term_leads(tmp_path: Path, positions: dict[str, LogPosition], name: str) -> None:
+    assert longest(led_by_1(*three(tmp_path, None, None, None)), positions) == name
+
+
+@pytest.mark.parametrize(
+    ("positions", "enough"),
+    [
+        ({}, False),
+        ({"2": position(4, 9)}, True),
+        ({"2": position(4, 9, MAYBE_NOT)}, False),
+        ({"2": position(4, 9, MAYBE_NOT), "3": position(4, 3)}, True),
+        ({name: position(4, 9, MAYBE_NOT) for name in ("1", "2", "3")}, True),
+    ],
+)
+def test_one_complete_log_is_enough_or_all_of_them(
+    tmp_path: Path, positions: dict[str, LogPosition], enough: bool
+) -> None:
+    assert may_elect(led_by_1(*three(tmp_path, None, None, None)), positions) is enough
+
+
+def asked(tmp_path: Path, *positions: list[Any] | None) -> tuple[dict[str, LogPosition], float]:
+    """What was found out, and how many seconds it took."""
+    replicas = three(tmp_path, *positions)
+
+    async def main() -> tuple[dict[str, LogPosition], float]:
+        async with serving(*replicas):
+            began = time.monotonic()
+            found = await positions_of(NETWORK, led_by_1(*replicas), "123")
+            return found, time.monotonic() - began
+
+    return asyncio.run(main())
+
+
+def test_one_that_is_silent_is_not_waited_for_if_the_others_will_do(tmp_path: Path) -> None:
+    found, seconds = asked(tmp_path, None, [4, 9, True], [4, 8, False])
+    assert found == {"2": position(4, 9), "3": position(4, 8, MAYBE_NOT)}
+    assert seconds < ASK_SECONDS
+
+
+def test_one_that_is_silent_is_waited_for_if_it_is_needed(tmp_path: Path) -> None:
+    found, seconds = asked(tmp_path, None, [4, 9, False], [4, 8, False])
+    assert found == {"2": position(4, 9, MAYBE_NOT), "3": position(4, 8, MAYBE_NOT)}
+    assert seconds >= ASK_SECONDS * 0.99
+
+
+def test_what_a_later_version_says_besides_is_passed_over(tmp_path: Path) -> None:
+    found, _ = asked(tmp_path, [4, 9, True, "more"], "nonsense", [4, 9])
+    assert found == {"1": position(4, 9)}
+
+
+def test_one_that_has_led_is_passed_over_when_it_hands_over(tmp_path: Path) -> None:
+    replicas = three(tmp_path, [4, 99, True], [4, 7, True], [4, 8, True])
+
+    async def main() -> None:
+        async with serving(*replicas):
+            assert await longest_log(NETWORK, led_by_1(*replicas), without=["1"]) == "3"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("old_lsn", "handed_over"), [(8, True), (9, False)])
+def test_a_leader_whose_last_answer_was_lost_has_handed_over_if_its_successor_has_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old_lsn: int, handed_over: bool
+) -> None:
+    """It may have lost its lease instead, with more in its log."""
+    monkeypatch.setattr(handover, "SECONDS_MAX", 0.1)
+    old = Replica(tmp_path, "1", followers=NotLeader("not this one"), position=[4, old_lsn, True])
+    new = Replica(tmp_path, "2", position=[4, 8, True])
+    promoted: list[str] = []
+
+    async def promote(seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState:
+        promoted.append(successor)
+        return seen
+
+    async def main() -> None:
+        disk = CrashDisk()
+        disk.mkdir("/data")
+        store = TopologyFile(disk, "/data")
+        state = led_by_1(old, new)
+        await store.compare_and_set(0, Topology(1, "test", range_layout(1), {state.id: state}))
+        async with serving(old, new):
+            if handed_over:
+                await hand_over(store, NETWORK, promote, 1, "2")
+            else:
+                with pytest.raises(Unavailable, match="did not catch up"):
+                    await hand_over(store, NETWORK, promote, 1, "2")
+
+    asyncio.run(main())
+    assert old.asked[0] == ["hand_over", "2", 4]
+    assert promoted == (["2"] if handed_over else [])
