@@ -118,6 +118,6 @@ def test_killing_is_refused_where_the_cluster_may_be_anothers(cluster: Cluster) 
 def test_errors_outside_a_fault_are_failures() -> None:
     with Cluster(shards=1) as cluster:
         address = cluster.address
-    done = locust(address, "--run-time=1s", "BulkIngest")
+    done = locust(address, "--run-time=5s", "BulkIngest")
     assert done.returncode == 1
     assert "Unavailable(" in done.stderr, done.stdout + done.stderr
