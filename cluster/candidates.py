@@ -2,7 +2,9 @@
 
 A replica that has lost what was not on its stable storage is still in sync in the topology when it comes back, before
 anybody has noticed. So each says whether its log is ``complete``: has all that it ever acknowledged. Where one that is
-complete answers, the longest log has all that was acknowledged; else only if everybody in sync has answered.
+complete answers, the longest log has all that was acknowledged; else only if everybody in sync has answered. One whose
+store was made anew, and has not had all of a leader's log since, is not ``whole`` and is never chosen, once the shard
+has been led.
 """
 
 import asyncio
@@ -24,17 +26,29 @@ SOON_SECONDS = 0.2
 
 
 class LogPosition(NamedTuple):
-    """Where a replica's log ends, and whether it is complete. Of two, the later one is the longer log's."""
+    """Where a replica's log ends, whether it is complete, and its store whole. Of two, the later one is the longer
+    log's.
+    """
 
     term: int
     last_lsn: int
     complete: bool
+    whole: bool
 
 
-async def longest_log(network: Network, state: ShardState, without: Iterable[str] = ()) -> str:
-    """The name of the replica in sync that should lead next; empty if none answers."""
-    found = await positions_of(network, state, [name for name in state.in_sync if name not in without])
-    return longest(state, found) if found else ""
+async def longest_log(network: Network, state: ShardState, without: str, *, complete: bool) -> str:
+    """The name of the replica in sync, another than ``without``, that should lead next; empty if none answers that may.
+    ``complete``: only one whose log is.
+    """
+    found = await positions_of(network, state, [name for name in state.in_sync if name != without])
+    able = electable(state, found)
+    able = {name: position for name, position in able.items() if position.complete or not complete}
+    return longest(state, able) if able else ""
+
+
+def electable(state: ShardState, positions: Mapping[str, LogPosition]) -> dict[str, LogPosition]:
+    """Those of them that are whole, or all if the shard was never led."""
+    return {name: position for name, position in positions.items() if position.whole or not state.led}
 
 
 def longest(state: ShardState, positions: Mapping[str, LogPosition]) -> str:
@@ -72,8 +86,8 @@ async def position_of(network: Network, address: str) -> LogPosition | None:
     """Of one replica; None if it does not say."""
     try:
         match await ask_once(network, address, "position", [], ASK_SECONDS):
-            case [int(term), int(last_lsn), bool(complete), *_]:
-                return LogPosition(term, last_lsn, complete)
+            case [int(term), int(last_lsn), bool(complete), bool(whole), *_]:
+                return LogPosition(term, last_lsn, complete, whole)
     except (OSError, TimeoutError, SherdError) as error:
         event(log, logging.DEBUG, "replica does not tell its position", address=address, error=repr(error))
     return None

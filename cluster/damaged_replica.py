@@ -18,7 +18,7 @@ async def do_without(store: TopologyStore, replicas: Replicas, shard: ShardId, n
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds_max
     while True:
-        await replicas.bury(shard, name)
+        await replicas.bury(shard, name, damaged=True)
         state = (await topology_of(store)).shards[shard]
         if state.leader != name:
             return name not in state.in_sync

@@ -8,8 +8,8 @@
 
 An election is one transaction: if the lease is still not there and the topology unchanged, the replica in sync with the
 longest log leads in the next term, and those who did not answer are not in sync. Where nobody answers whose log is
-known to be complete, it takes all who are in sync. One that was elected and did not take its lease, since etcd is out
-of its reach perhaps, is passed over next time if another may lead.
+known to be complete, it takes all who are in sync. One whose store was made anew is not elected. One that was elected
+and did not take its lease, since etcd is out of its reach perhaps, is passed over next time if another may lead.
 """
 
 import asyncio
@@ -17,11 +17,11 @@ import json
 import logging
 from dataclasses import replace
 
-from sherd.cluster.candidates import LogPosition, longest, may_elect, positions_of
+from sherd.cluster.candidates import LogPosition, electable, longest, may_elect, positions_of
 from sherd.cluster.etcd.active import ActiveStore
 from sherd.cluster.etcd.api import Absent, Etcd
 from sherd.cluster.etcd.keys import Keys
-from sherd.cluster.topology_store import TopologyChanged, topology_of
+from sherd.cluster.topology_store import TopologyChanged, change, topology_of
 from sherd.common.logs import event
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId, Term
@@ -53,6 +53,9 @@ class Elections:
         """At every shard, once."""
         leases = await self.leases()
         topology = await topology_of(self._store)
+        for shard, state in topology.shards.items():
+            if shard in leases and not state.led:
+                await change(self._store, shard, lambda state: None if state.led else replace(state, led=True))
         await asyncio.gather(
             *(self._look(topology, shard) for shard in topology.shards if self._is_due(topology.shards[shard], leases))
         )
@@ -103,7 +106,12 @@ class Elections:
                 text = "replicas in sync answer that may have lost what they acknowledged: waiting for the others"
                 self._tell(shard, text, state)
                 return
-            candidates = self._candidates(state, found)
+            able = electable(state, found)
+            if not able:
+                text = "replicas in sync answer whose stores were made anew: waiting for one that has what was there"
+                self._tell(shard, text, state)
+                return
+            candidates = self._candidates(state, able)
             in_sync = tuple(name for name in state.in_sync if name in candidates)
             if await self._elect(state, longest(state, candidates), in_sync) is not None:
                 self._told.pop(shard, None)

@@ -46,7 +46,7 @@ async def hand_over(
     if state is None:
         raise BadRequest(f"there is no shard {shard}")
     if not successor:
-        successor = await longest_log(network, state, without=[state.leader])
+        successor = await longest_log(network, state, state.leader, complete=False)
         if not successor:
             raise Unavailable(
                 f"no follower of shard {shard} is in sync and answers: nobody can lead in its leader's place"
@@ -75,13 +75,14 @@ async def force(
 ) -> ShardState:
     """Make ``successor`` the leader of a shard that nobody leads, in sync or not; the shard's state then.
 
-    ``leased``: a leader's lease keeps it from leading beside another; without leases its process has to be gone.
-    BadRequest if the shard is led, or there is no such replica; Unavailable if it did not work out.
+    ``leased``: a leader's lease keeps it from leading beside another; without leases its process has to be gone, or say
+    that it will not lead with what it has. BadRequest if the shard is led, or there is no such replica; Unavailable if
+    it did not work out.
     """
     state = (await topology_of(store)).shards.get(ShardId(shard))
     if state is None or successor not in state.replicas:
         raise BadRequest(f"there is no replica {successor!r} of shard {shard}")
-    if state.leader_address and (not leased or await _says_it_leads(network, state)):
+    if state.leader_address and not await _does_not_lead(network, state, leased=leased):
         raise BadRequest(
             f"replica {state.leader} leads shard {shard}, or may: force is for a shard that nobody can lead"
         )
@@ -97,6 +98,15 @@ async def force(
     return promoted
 
 
+async def _does_not_lead(network: Network, state: ShardState, *, leased: bool) -> bool:
+    """Whether it is certain enough that the leader that the topology names leads no more, and will not."""
+    if leased:
+        return not await _says_it_leads(network, state)
+    position = await position_of(network, state.leader_address)
+    barred = position is not None and state.led and not position.whole
+    return barred and await _says_it_leads(network, state) is False
+
+
 async def _says_it_leads(network: Network, state: ShardState) -> bool | None:
     """What the leader that the topology names says of that; None if it says nothing."""
     try:
@@ -109,15 +119,17 @@ async def _says_it_leads(network: Network, state: ShardState) -> bool | None:
 
 
 async def _has_handed_over(network: Network, state: ShardState, successor: str) -> bool:
-    """Whether the leader has handed over though its last answer was late or lost: it says that it leads no more, and
-    its log has nothing that the successor's lacks. It may have lost its lease instead.
+    """Whether the leader has handed over though its last answer was late or lost: it says that it leads no more, has
+    led in its term, and its log has nothing that the successor's lacks. It may have lost its lease instead.
     """
     await asyncio.sleep(DEMOTION_SECONDS)
     if await _says_it_leads(network, state) is not False:
         return False
     position = await position_of(network, state.leader_address)
     reached = await position_of(network, state.replicas[successor])
-    return position is not None and reached is not None and position[:2] <= reached[:2]
+    if position is None or reached is None or position.term != state.term or not reached.complete:
+        return False
+    return position[:2] <= reached[:2]
 
 
 async def _until_handed_over(network: Network, state: ShardState, successor: str) -> bool:

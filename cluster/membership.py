@@ -1,14 +1,16 @@
 """Who of a shard's followers is in sync, which is kept in the topology.
 
 A follower is taken out there before its leader stops to wait for it, and put in only after the leader began to
-(``admit``) and it has everything. One that is to give up what it holds and begin anew is taken out as well.
+(``admit``) and it has everything. One that is to give up what it holds and begin anew is taken out as well. One that is
+lost while its leader waits for it already, to be put in, is waited for no longer either.
 """
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import replace
 
-from sherd.cluster.topology_store import TopologyStore, change, topology_of
+from sherd.cluster.topology_store import TopologyChanged, TopologyStore, change, topology_of
 from sherd.common.errors import SherdError
 from sherd.common.logs import event
 from sherd.common.net.network import Network
@@ -68,10 +70,20 @@ class Membership:
             if lost or behind or told.get("rebuild") is True:
                 why = f"heard={heard} lag_seconds={lag} rebuild={told.get('rebuild', False)}"
                 await self._set(state, name, False, why)
-        elif told.get("pid") is not None and not lost and not behind:
+        elif lost or behind:
+            if told.get("awaited") is True:  # it was to be in sync: have its leader wait for it no longer
+                await self._renew(state)
+        elif told.get("pid") is not None and state.replicas[name]:
             params = [name, state.revision]
             if await ask_once(self._network, state.leader_address, "admit", params, ASK_SECONDS) is True:
                 await self._set(state, name, True, "it has all that its leader has")
+
+    async def _renew(self, seen: ShardState) -> None:
+        """Another revision of the same state: whom its leader has admitted since is in sync by it, or not."""
+        topology = await topology_of(self._store)
+        if topology.shards[seen.id] == seen:
+            with contextlib.suppress(TopologyChanged):  # whoever was quicker has done as much
+                await self._store.compare_and_set(topology.version, topology.with_shard(seen))
 
     async def _set(self, seen: ShardState, name: str, in_sync: bool, why: str) -> None:
         """Put a follower into the set or out of it, unless the shard's state is another than the one looked at."""

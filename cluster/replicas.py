@@ -4,7 +4,8 @@ compare-and-set.
 | what happened | what is decided |
 |---|---|
 | a replica's process is about to start | if it leads, it leads in the next term |
-| a leader's process was reaped | of those in sync the one with the most log leads next; else the same one again |
+| a leader's process was reaped | of those in sync with complete logs, the longest leads next; else the same one again |
+| a leader's store is damaged | of those in sync the one with the longest log leads next |
 | a follower's process was reaped | it is not in sync |
 
 Nobody is made leader who is not in sync in the topology. A successor takes what the dead leader had written from its
@@ -48,13 +49,16 @@ class Replicas:
 
         return await change(self._store, shard, decide) or (await topology_of(self._store)).shards[shard]
 
-    async def bury(self, shard: ShardId, name: str) -> None:
-        """A replica's process was reaped: let another lead if it led and one can, and wait for it no longer.
+    async def bury(self, shard: ShardId, name: str, *, damaged: bool = False) -> None:
+        """A replica's process was reaped: let another lead if it led and one can, and wait for it no longer. If it is
+        not ``damaged`` it may lead again, with all it has; so another has to have all that was acknowledged.
 
         Returns when nobody needs its directory any more: its successor takes its log from there.
         """
         state = (await topology_of(self._store)).shards[shard]
-        successor = await longest_log(self._network, state, without=[name]) if state.leader == name else ""
+        successor = ""
+        if state.leader == name:
+            successor = await longest_log(self._network, state, name, complete=not damaged)
 
         def decide(state: ShardState) -> ShardState | None:
             replicas = {**state.replicas, name: ""}
@@ -62,7 +66,7 @@ class Replicas:
                 in_sync = tuple(other for other in state.in_sync if other != name)
                 return replace(state, replicas=replicas, in_sync=in_sync)
             if not successor or successor not in state.in_sync:
-                return None
+                return replace(state, replicas=replicas)
             in_sync = tuple(other for other in state.in_sync if other != name)
             term = Term(state.term + 1)
             predecessors = (*(other for other in state.predecessors if other != successor), name)
@@ -71,12 +75,21 @@ class Replicas:
             )
 
         decided = await change(self._store, shard, decide)
-        if decided is not None and successor:
+        if decided is not None and decided.leader == successor:
             event(
                 log, logging.WARNING, "failover", shard=shard, dead=name, leader=successor, term=decided.term,
                 in_sync=",".join(decided.in_sync),
             )  # fmt: skip
         await self.until_taken_over(shard, name)
+
+    async def all_led(self) -> bool:
+        """The leaders of all shards serve, and nobody has written yet: from now on they have something to lose.
+        True.
+        """
+        topology = await topology_of(self._store)
+        for shard in topology.shards:
+            await change(self._store, shard, lambda state: replace(state, led=True))
+        return True
 
     async def promote(self, seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState | None:
         """As ``handover.Promote``. One whose process is gone has left a log that its successor takes."""

@@ -109,7 +109,7 @@ class Supervisor:
             for name in sorted(state.replicas)
         ]
         proxies = [self._proxy_keeper(store, port, number) for number in range(1, self._config.proxies + 1)]
-        if await self._start(tasks, shards) and await self._start(tasks, proxies):
+        if await self._start(tasks, shards) and await replicas.all_led() and await self._start(tasks, proxies):
             self._announce(port.address, await topology_of(store))
             membership = tasks.create_task(Membership(store, self._world.network).run())
             await self._watch(shards, proxies)

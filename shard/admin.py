@@ -138,10 +138,14 @@ class ShardAdmin:
         self._reply(connection, msgid, msgpack.packb(self._led(connection).describe()))
 
     def _position(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
-        """``[term, last LSN, whether it has all that was ever acknowledged here]`` of the log, for elections."""
+        """``[term, last LSN, whether it has all that was ever acknowledged here, whether the store is whole]`` of the
+        log, for elections.
+        """
         _check_count(arguments, 0)
         engine = connection.service.engine
-        self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn, self.is_complete()]))
+        complete = self.is_complete()
+        whole = complete or not engine.installer.manifest.partial
+        self._reply(connection, msgid, msgpack.packb([engine.term, engine.last_lsn, complete, whole]))
 
     def _hand_over(self, connection: "ServiceConnection", msgid: bytes, arguments: list[object]) -> None:
         """``[name, term]``: refuse requests, and say whether that replica has everything; if so, it may lead."""

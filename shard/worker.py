@@ -37,7 +37,7 @@ from sherd.shard.lsm.cutting import PastFork, cut_log
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.replication.beginning_anew import begin_anew
 from sherd.shard.replication.follower import Copied, Cut
-from sherd.shard.replication.role import Replication, SteppedDown
+from sherd.shard.replication.role import Replication, SteppedDown, Stranded
 from sherd.shard.replication.role_changes import RoleChanges
 from sherd.shard.replication.seat import Seat
 from sherd.shard.replies import ReplyGate
@@ -172,6 +172,9 @@ class Worker:
             self._outcome = Outcome(None, copied=error)
         elif isinstance(error, SteppedDown):
             self._outcome = Outcome(None)
+        elif isinstance(error, Stranded):
+            event(log, logging.ERROR, "ending, so that another leads", reason=error)
+            self._outcome = Outcome(1)
         elif error is not None:
             log.critical("following the topology has failed", exc_info=error)
             self._failure = error

@@ -34,6 +34,8 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for timeout, seconds in self._patience.values():
+            if timeout.expired():
+                continue
             timeout.reschedule(asyncio.get_running_loop().time() + seconds)
         try:
             self._unpacker.feed(data)

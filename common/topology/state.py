@@ -30,8 +30,8 @@ class ShardState:
     ``replicas`` has the address of each by its name, empty while it is not known to serve. ``leader`` is the name of
     the one that leads in ``term``, which rises with every start of a leader; ``predecessors`` are those that led before
     and whose logs it may still have to take over, the oldest first. ``in_sync`` names those that have all that was
-    acknowledged, the leader among them: only they may be made leader. ``revision`` grows with every change of this
-    state.
+    acknowledged, the leader among them: only they may be made leader. ``led`` says that somebody has led: from then on
+    a store that has just been made lacks something. ``revision`` grows with every change of this state.
     """
 
     id: ShardId
@@ -40,6 +40,7 @@ class ShardState:
     replicas: Mapping[str, str] = field(default_factory=lambda: {FIRST_REPLICA: ""})
     in_sync: tuple[str, ...] = (FIRST_REPLICA,)
     predecessors: tuple[str, ...] = ()
+    led: bool = False
     revision: int = 0
 
     def __post_init__(self) -> None:
@@ -70,6 +71,7 @@ class ShardState:
             "replicas": dict(self.replicas),
             "in_sync": list(self.in_sync),
             "predecessors": list(self.predecessors),
+            "led": self.led,
             "revision": self.revision,
         }
 
@@ -87,6 +89,7 @@ class ShardState:
             {str(name): str(address) for name, address in replicas.items()},
             tuple(str(name) for name in cast("list[str]", data["in_sync"])),
             tuple(str(name) for name in cast("list[str]", data["predecessors"])),
+            bool(data.get("led", False)),
             int(cast("int", data["revision"])),
         )
 

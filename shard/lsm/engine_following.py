@@ -40,7 +40,9 @@ class EngineFollowing(EngineCore):
         begins_term: cython.bint = header.flags & RECORD_TERM != 0
         jumps: cython.bint = begins_term or header.flags & RECORD_JUMP != 0
         goes_on: cython.bint = header.first_lsn == self.last_lsn + 1
-        if jumps and header.first_lsn > self.last_lsn:
+        if begins_term:
+            goes_on = header.first_lsn - TERM_LSN_STEP == self.last_lsn  # else this log has what its leader's has not
+        elif jumps and header.first_lsn > self.last_lsn:
             goes_on = header.synced <= self.last_lsn  # else it says that there was something in the gap
         if not goes_on:
             raise ValueError(f"a record at LSN {header.first_lsn} does not go on from LSN {self.last_lsn}")

@@ -39,6 +39,18 @@ REBUILD_PAUSE_SECONDS_MAX = 3600.0
 Else a dying disk would have the leader copied without end.
 """
 
+
+@dataclass(slots=True)
+class _Admission:
+    """A follower that is waited for since the shard's state was at ``revision``, and may be in sync once it is
+    ``heard`` to have everything up to ``target_lsn``.
+    """
+
+    revision: int
+    target_lsn: int
+    heard: bool = False
+
+
 ReadInThread = Callable[[Callable[[], LogPiece | None], Callable[[LogPiece | None, Exception | None], None]], None]
 """Runs the first in a thread, and then the second with what came of it, here."""
 
@@ -116,7 +128,7 @@ class Feeds:
         self._needs_sync = needs_sync
         self._feeds: dict[str, Feed] = {}
         self._in_sync: frozenset[str] = frozenset()
-        self._admitted: dict[str, tuple[int, int]] = {}  # by name: at which revision, and up to where it has to come
+        self._admitted: dict[str, _Admission] = {}
         self._progress = Progress()
         self.copies = Copies(engine, world)
         self.comparisons = Comparisons(engine, world)
@@ -125,7 +137,11 @@ class Feeds:
     def set_members(self, revision: int, members: Iterable[str], in_sync: Iterable[str]) -> None:
         """The shard's state is at ``revision``: who is not in sync is no longer waited for, unless admitted since."""
         wanted = set(members)
-        self._admitted = {name: one for name, one in self._admitted.items() if one[0] >= revision and name in wanted}
+        self._admitted = {
+            name: admission
+            for name, admission in self._admitted.items()
+            if admission.revision >= revision and name in wanted
+        }
         for name in wanted - self._feeds.keys():
             self._feeds[name] = Feed(name, self._monotonic())
         for name in self._feeds.keys() - wanted:
@@ -145,15 +161,16 @@ class Feeds:
             self._answer(feed, REBUILD)
         elif common is None:
             self._tell_once(feed, "has another history", pull.position)
-            self._answer(feed, COPY)
+            self._answer(feed, REBUILD)
         elif common < pull.position.written_lsn:
             self._tell_once(feed, "has a tail that is not ours", pull.position)
             self._answer(feed, FORK, fork_lsn=common)
-        else:
+        elif not feed.reading:
             self._serve(feed)
 
     def admit(self, name: str, revision: int) -> bool:
-        """Wait for this follower from here on; True once it has all that was written when that began.
+        """Wait for this follower from here on; True once it has said since that it has all that was written when that
+        began: what is known of one that has died meanwhile does not count.
 
         Then the next revision of the shard's state may count it in sync. It is waited for until a state later than
         ``revision`` says whether it is: so whoever adds it there can't be too late.
@@ -161,11 +178,15 @@ class Feeds:
         feed = self._feeds.get(name)
         if feed is None or (feed.to_rebuild and name not in self._admitted):
             return False
-        if name not in self._in_sync and name not in self._admitted:
-            self._admitted[name] = (revision, self._engine.last_lsn)
+        if name in self._in_sync:
+            return True
+        if name not in self._admitted:
+            self._admitted[name] = _Admission(revision, self._engine.last_lsn)
             self._count()
-        target_lsn = self._admitted[name][1] if name in self._admitted else 0
-        return feed.acked_lsn >= target_lsn
+            if not feed.reading:
+                self._answer(feed, NOTHING)  # so that it asks again, and is heard
+        admission = self._admitted[name]
+        return admission.heard and feed.acked_lsn >= admission.target_lsn
 
     def rebuild(self, name: str) -> None:
         """What this follower holds is wrong or damaged: once it is not in sync, it is told to begin anew with a copy.
@@ -266,6 +287,8 @@ class Feeds:
         common = self._common(position) or 0
         acked = position.synced_lsn if self._needs_sync else position.written_lsn
         feed.acked_lsn = min(acked, common)
+        if position.name in self._admitted:
+            self._admitted[position.name].heard = True
         self._count()
         return feed
 

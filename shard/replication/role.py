@@ -7,9 +7,14 @@
 | leader | it leads in its term | is followed by the others, waits for those in sync |
 | leader | another leads, or its seat's deadline is over | ``SteppedDown``: this life ends, and the next one follows |
 | leader | it is asked to hand over | refuses requests until its successor has everything, then follows |
+| has handed over | without leases, nobody else comes to lead | ``Stranded``: the process ends |
+| store made anew | without leases, this one leads, and the shard was led before | does not lead |
 
 A leader whose successor does not come to have everything in time serves on. Every life begins as a follower, so a term
 is never led twice. A follower whose log can't be mended by following ends its life as well: ``Cut``, ``Copied``.
+
+A store that was made anew, since its directory was lost perhaps, lacks what the shard had. Its process ends as with a
+damaged one if another is in sync, which then leads; else it waits for an operator to say who leads.
 """
 
 import asyncio
@@ -20,7 +25,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from sherd.common.errors import SherdError, StoreError, StoreFull
+from sherd.common.errors import Overloaded, SherdError, StoreCorrupt, StoreError, StoreFull, StoreLocked
 from sherd.common.logs import event
 from sherd.common.topology.state import ShardState
 from sherd.common.types import ShardId
@@ -45,6 +50,13 @@ HAND_OVER_SECONDS = 2.0
 
 
 DRAIN_LOOK_SECONDS = 0.005
+LEAD_AGAIN_SECONDS = 0.5
+STRANDED_SECONDS = 5.0
+"""How long after it has handed over a replica waits for the topology to say so; longer than whoever conducts that."""
+
+
+class Stranded(Exception):
+    """This leader has handed over, and nobody was made leader: only once its process is gone that can be mended."""
 
 
 class SteppedDown(Exception):
@@ -80,7 +92,9 @@ class Replication:
         self._follower: Follower | None = None
         self._following: asyncio.Task[None] | None = None
         self._frozen_until = 0.0
-        self._handed_over = False
+        self._handed_over_to = ""
+        self._handed_over_at = math.inf
+        self._barred_term = 0
         self._complaint = ""
         self._thread = world.thread("log")
         service.following = True
@@ -107,10 +121,23 @@ class Replication:
                 f"{self._config.data} has seen term {self._engine.term}, the topology is of term {state.term}: it is "
                 "an older one, restored from a backup perhaps; use the one that belongs to the data"
             )
+        if self._is_called() and not self._seat.leased and state.led and self._engine.installer.manifest.partial:
+            self._bar(state)
         if self._is_called():
             await self._try_to_lead()
         if self._engine.following:
             self._follow()
+
+    def _bar(self, state: ShardState) -> None:
+        """Do not lead in the term of ``state`` with a store that was made anew. StoreCorrupt if another can."""
+        lost = f"{self._config.data} has been made anew and lacks what shard {state.id} had"
+        if len(state.in_sync) > 1:
+            raise StoreCorrupt(f"{lost}: another replica in sync is to lead")
+        self._barred_term = state.term
+        event(
+            log, logging.ERROR, f"{lost}; nobody else is in sync: not leading until an operator says who leads",
+            restore="the directory", accept_the_loss=f"sherd failover {state.id} --force --to NAME",
+        )  # fmt: skip
 
     async def adopt(self, state: ShardState) -> None:
         """To be called regularly, with what the topology says now. Raises what ends this life: ``SteppedDown`` if this
@@ -126,12 +153,17 @@ class Replication:
                 self._note_whole()
             if self._is_called():
                 await self._try_to_lead()
+            if self._engine.following and self._follower is None:
+                self._follow()
+            self._check_not_stranded(state)
             return
-        if self._handed_over:
+        if self._handed_over_to:
             await self._demote()
             return
         self._check_seat(state)
-        if self._feeds is not None:
+        if self._feeds is None and len(state.replicas) > 1:
+            self._feed(state)
+        elif self._feeds is not None:
             if changed:
                 self._feeds.set_members(state.revision, state.followers, set(state.in_sync) - {state.leader})
             if self._feeds.tick() or changed:
@@ -143,7 +175,15 @@ class Replication:
 
     def _is_called(self) -> bool:
         """Whether the topology calls this replica, which follows, to lead."""
-        return self._state.leader == self._config.replica and self._state.term > self._engine.term
+        seen = max(self._engine.term, self._barred_term)
+        return self._state.leader == self._config.replica and self._state.term > seen
+
+    def _check_not_stranded(self, state: ShardState) -> None:
+        """Of one who has handed over: Stranded if nobody was made leader."""
+        if self._seat.leased or (state.leader, state.term) != (self._config.replica, self._engine.term):
+            return
+        if self._world.clock.monotonic() - self._handed_over_at > STRANDED_SECONDS:
+            raise Stranded(f"shard {state.id} was handed over in term {state.term}, and nobody was made leader")
 
     def _check_seat(self, state: ShardState) -> None:
         """Of a leader: SteppedDown unless it still is that."""
@@ -174,12 +214,15 @@ class Replication:
         self._service.following = True
         self._frozen_until = self._world.clock.monotonic() + HAND_OVER_SECONDS
         owed = self._engine.staged or self._gate.held() or self._gate.copying() or self._gate.delayed()
-        self._handed_over = self._handed_over or (not owed and self._feeds.has_all(successor))
-        return self._handed_over
+        if not self._handed_over_to and not owed and self._feeds.has_all(successor):
+            self._handed_over_to = successor
+        return self._handed_over_to == successor
 
     async def _demote(self) -> None:
         """Follow: this leader has handed over, and nothing was done here since."""
-        self._handed_over, self._frozen_until = False, 0.0
+        self._handed_over_to, self._frozen_until = "", 0.0
+        self._handed_over_at = self._world.clock.monotonic()
+        self._complete = True  # it has led
         self._changes.handed_over += 1
         self._stop_feeding()
         self._gate.follow()
@@ -267,7 +310,12 @@ class Replication:
         if not claimed:
             self._complain(f"the seat of the leader in term {state.term} is not to be had")
         elif state is self._state:
-            await self._lead(state)
+            try:
+                await self._lead(state)
+            except (Overloaded, StoreFull, StoreLocked) as error:
+                self._complain(f"can't begin to lead now, trying again: {error}")
+                await self._seat.resign()
+                await asyncio.sleep(LEAD_AGAIN_SECONDS)
 
     async def _lead(self, state: ShardState) -> None:
         began = self._world.clock.monotonic()

@@ -6,10 +6,11 @@ good, since what comes behind was never acknowledged, or is for that start to ju
 """
 
 import contextlib
+import errno
 import logging
 
 from sherd.common.disk import Disk
-from sherd.common.errors import StoreError
+from sherd.common.errors import StoreError, StoreFull, StoreLocked
 from sherd.common.logs import event
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.format import LOCK_NAME, SEGMENT_SUFFIX, file_number, segment_name
@@ -17,19 +18,29 @@ from sherd.shard.lsm.segment_reader import SegmentReader
 
 log = logging.getLogger(__name__)
 
+SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
 
 def take_over_log(engine: Engine, disk: Disk, directory: str) -> int:
     """Apply to ``engine``, which follows, what the log in ``directory`` has beyond it; the number of records.
 
-    A directory that can't be read is told in the log and leaves the engine as it is. Raises as ``Engine.apply`` does.
+    A log that can't be read, or not to its end, is told in the log. Overloaded or StoreFull if there is no room for it
+    now, StoreLocked if somebody uses the directory, and what says that this process or host is out of files or memory:
+    then it is to be tried again, from where it came to.
     """
     try:
         with contextlib.ExitStack() as held:
             lock = disk.lock(f"{directory}/{LOCK_NAME}")
             held.callback(lock.release)
             return _take_over(engine, disk, directory)
+    except StoreFull:
+        raise
+    except BlockingIOError as error:
+        raise StoreLocked(f"{directory} is in use: {error}") from error
     except (OSError, StoreError) as error:
         engine.check()
+        if isinstance(error, OSError) and error.errno in SHORTAGES:
+            raise StoreFull(f"{directory} cannot be read now: {error}") from error
         event(
             log, logging.ERROR, "the predecessor's log cannot be read: what it had not sent is lost here",
             directory=directory, last_lsn=engine.last_lsn, error=error,

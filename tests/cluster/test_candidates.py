@@ -23,13 +23,13 @@ NETWORK = SystemNetwork()
 COMPLETE, MAYBE_NOT = True, False
 
 
-def position(term: int, last_lsn: int, complete: bool = COMPLETE) -> LogPosition:
-    return LogPosition(term, last_lsn, complete)
+def position(term: int, last_lsn: int, complete: bool = COMPLETE, whole: bool = True) -> LogPosition:
+    return LogPosition(term, last_lsn, complete, whole)
 
 
 def led_by_1(*replicas: Replica) -> ShardState:
     addresses = {str(number): replica.address for number, replica in enumerate(replicas, 1)}
-    return ShardState(ShardId(1), Term(4), "1", addresses, tuple(addresses))
+    return ShardState(ShardId(1), Term(4), "1", addresses, tuple(addresses), led=True)
 
 
 def three(tmp_path: Path, *positions: list[Any] | None) -> list[Replica]:
@@ -84,28 +84,28 @@ def asked(tmp_path: Path, *positions: list[Any] | None) -> tuple[dict[str, LogPo
 
 
 def test_one_that_is_silent_is_not_waited_for_if_the_others_will_do(tmp_path: Path) -> None:
-    found, seconds = asked(tmp_path, None, [4, 9, True], [4, 8, False])
+    found, seconds = asked(tmp_path, None, [4, 9, True, True], [4, 8, False, True])
     assert found == {"2": position(4, 9), "3": position(4, 8, MAYBE_NOT)}
     assert seconds < ASK_SECONDS
 
 
 def test_one_that_is_silent_is_waited_for_if_it_is_needed(tmp_path: Path) -> None:
-    found, seconds = asked(tmp_path, None, [4, 9, False], [4, 8, False])
+    found, seconds = asked(tmp_path, None, [4, 9, False, True], [4, 8, False, True])
     assert found == {"2": position(4, 9, MAYBE_NOT), "3": position(4, 8, MAYBE_NOT)}
     assert seconds >= ASK_SECONDS * 0.99
 
 
 def test_what_a_later_version_says_besides_is_passed_over(tmp_path: Path) -> None:
-    found, _ = asked(tmp_path, [4, 9, True, "more"], "nonsense", [4, 9])
+    found, _ = asked(tmp_path, [4, 9, True, True, "more"], "nonsense", [4, 9, True])
     assert found == {"1": position(4, 9)}
 
 
 def test_one_that_has_led_is_passed_over_when_it_hands_over(tmp_path: Path) -> None:
-    replicas = three(tmp_path, [4, 99, True], [4, 7, True], [4, 8, True])
+    replicas = three(tmp_path, [4, 99, True, True], [4, 7, True, True], [4, 8, True, True])
 
     async def main() -> None:
         async with serving(*replicas):
-            assert await longest_log(NETWORK, led_by_1(*replicas), without=["1"]) == "3"
+            assert await longest_log(NETWORK, led_by_1(*replicas), "1", complete=True) == "3"
 
     asyncio.run(main())
 
@@ -116,8 +116,8 @@ def test_a_leader_whose_last_answer_was_lost_has_handed_over_if_its_successor_ha
 ) -> None:
     """It may have lost its lease instead, with more in its log."""
     monkeypatch.setattr(handover, "SECONDS_MAX", 0.1)
-    old = Replica(tmp_path, "1", followers=NotLeader("not this one"), position=[4, old_lsn, True])
-    new = Replica(tmp_path, "2", position=[4, 8, True])
+    old = Replica(tmp_path, "1", followers=NotLeader("not this one"), position=[4, old_lsn, True, True])
+    new = Replica(tmp_path, "2", position=[4, 8, True, True])
     promoted: list[str] = []
 
     async def promote(seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState:

@@ -45,8 +45,8 @@ def three(first: Replica, second: Replica, third: Replica, in_sync: tuple[str, .
 
 
 def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for_it(tmp_path: Path) -> None:
-    first, second, third = (Replica(tmp_path, name, position=[4, 100, True]) for name in "abc")
-    third.answers["position"] = [4, 120, True]
+    first, second, third = (Replica(tmp_path, name, position=[4, 100, True, True]) for name in "abc")
+    third.answers["position"] = [4, 120, True, True]
 
     async def main() -> None:
         store = await store_of(three(first, second, third))
@@ -59,7 +59,7 @@ def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for
             assert (state.predecessors, state.replicas["1"]) == (("1",), "")
             await asyncio.sleep(0.1)
             assert not burial.done()  # its log is still being taken over
-            third.answers["position"] = [5, 200, True]
+            third.answers["position"] = [5, 200, True, True]
             await burial
             assert (await state_of(store)).predecessors == ()
 
@@ -67,7 +67,7 @@ def test_the_follower_in_sync_with_the_most_log_leads_and_the_dead_one_waits_for
 
 
 def test_a_successor_that_dies_too_leaves_both_logs_to_the_next(tmp_path: Path) -> None:
-    first, second, third = (Replica(tmp_path, name, position=[4, 100, True]) for name in "abc")
+    first, second, third = (Replica(tmp_path, name, position=[4, 100, True, True]) for name in "abc")
 
     async def main() -> None:
         store = await store_of(three(first, second, third))
@@ -84,7 +84,7 @@ def test_a_successor_that_dies_too_leaves_both_logs_to_the_next(tmp_path: Path) 
             begun = await Replicas(store, SystemNetwork()).begin(ONE, state.leader, "unix:/again")
             assert (begun.term, begun.predecessors) == (7, ("1", leader))
             await Replicas(store, SystemNetwork()).begin(ONE, state.leader, state.leader_address)
-            (second if state.leader == "2" else third).answers["position"] = [8, 300, True]
+            (second if state.leader == "2" else third).answers["position"] = [8, 300, True, True]
             await asyncio.gather(first_burial, second_burial)
             assert (await state_of(store)).predecessors == ()
 
@@ -99,9 +99,38 @@ def test_without_a_follower_that_can_the_same_one_leads_again(tmp_path: Path, in
         store = await store_of(three(first, second, third, in_sync))
         before = await state_of(store)
         await Replicas(store, SystemNetwork()).bury(ONE, "1")  # nobody listens at the others' addresses
-        assert (await state_of(store)) == before
+        without = {**before.replicas, "1": ""}
+        assert (await state_of(store)) == replace(before, replicas=without, revision=before.revision + 1)
         begun = await Replicas(store, SystemNetwork()).begin(ONE, "1", "unix:/new")
         assert (begun.term, begun.leader, begun.leader_address) == (5, "1", "unix:/new")
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("position", "damaged", "led", "leader"),
+    [
+        ([4, 100, True, True], False, True, "2"),
+        ([4, 100, False, True], False, True, "1"),  # the dead one has all of it when it is started again
+        ([4, 100, False, True], True, True, "2"),  # it can't be started again
+        ([4, 100, False, False], True, True, "1"),  # this store was made anew
+        ([4, 100, False, False], True, False, "2"),  # as all were
+    ],
+)
+def test_a_successor_has_all_that_was_acknowledged(
+    tmp_path: Path, position: list[Any], damaged: bool, led: bool, leader: str
+) -> None:
+    first, second, third = Replica(tmp_path, "a"), Replica(tmp_path, "b", position=position), Replica(tmp_path, "c")
+
+    async def main() -> None:
+        store = await store_of(replace(three(first, second, third), led=led))
+        async with serving(second):
+            burying = asyncio.create_task(Replicas(store, SystemNetwork()).bury(ONE, "1", damaged=damaged))
+            while (await state_of(store)).leader_address == first.address:
+                await asyncio.sleep(0.01)
+            assert (await state_of(store)).leader == leader
+            second.answers["position"] = [5, 100, True, True]  # it leads, and has taken over
+            await burying
 
     run(main())
 
@@ -144,6 +173,38 @@ def test_who_has_everything_is_admitted_and_who_is_lost_is_not_in_sync(tmp_path:
             while (await state_of(store)).in_sync != ("1",):
                 await asyncio.sleep(0.01)
             membership.cancel()
+
+    run(main())
+
+
+def test_a_follower_that_is_lost_before_it_is_in_sync_is_waited_for_no_longer(tmp_path: Path) -> None:
+    leader, second, third = (Replica(tmp_path, name) for name in "abc")
+    told = {"pid": 7, "heard_seconds_ago": 9.0, "lag_seconds": 0.0, "awaited": True}
+
+    async def main() -> None:
+        before = three(leader, second, third, ("1",))
+        store = await store_of(before)
+        async with serving(leader):
+            for awaited, revision in ((True, 1), (True, 2), (False, 2)):
+                leader.answers["followers"] = {"2": {**told, "awaited": awaited}}
+                await Membership(store, SystemNetwork()).look()
+                assert await state_of(store) == replace(before, revision=revision)
+        assert all(asked == ["followers"] for asked in leader.asked)
+
+    run(main())
+
+
+def test_a_follower_without_a_process_is_not_admitted(tmp_path: Path) -> None:
+    leader, second, third = (Replica(tmp_path, name) for name in "abc")
+    leader.answers = {"followers": {"2": {"pid": 7, "heard_seconds_ago": 0.1, "lag_seconds": 0.0}}, "admit": True}
+
+    async def main() -> None:
+        state = three(leader, second, third, ("1",))
+        store = await store_of(replace(state, replicas={**state.replicas, "2": ""}))
+        async with serving(leader):
+            await Membership(store, SystemNetwork()).look()
+        assert (await state_of(store)).in_sync == ("1",)
+        assert leader.asked == [["followers"]]
 
     run(main())
 
@@ -196,7 +257,7 @@ def test_a_damaged_follower_is_done_without(tmp_path: Path) -> None:
 
 
 def test_a_damaged_leader_is_done_without_once_a_successor_answers(tmp_path: Path) -> None:
-    first, second, third = (Replica(tmp_path, name, position=[5, 100, True]) for name in "abc")
+    first, second, third = (Replica(tmp_path, name, position=[5, 100, True, True]) for name in "abc")
 
     async def main() -> None:
         store = await store_of(three(first, second, third, in_sync=("1", "2")))

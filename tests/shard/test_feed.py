@@ -52,6 +52,12 @@ class Pair:
         params = msgpack.unpackb(msgpack.packb(Pull(self.position(name), 2000, 500).encode()), raw=True)
         self.feeds.pull(self.sink, b"\x01", Pull.decode(params))
 
+    def heard_again(self) -> bool:
+        """Whether the follower was told that there is nothing, upon which it asks again."""
+        answer = self.answer()
+        self.pull()
+        return answer is not None and answer.kind == NOTHING
+
     def run_reads(self) -> None:
         """What a thread would do."""
         reads, self.reads = self.reads, []
@@ -234,6 +240,31 @@ def test_a_follower_is_admitted_once_it_has_what_was_written_before_it_was_waite
     assert pair.left()
 
 
+def test_what_is_known_of_one_that_has_died_meanwhile_admits_nobody() -> None:
+    pair = Pair()
+    pair.put(b"a")
+    pair.catch_up()
+    pair.pull()
+    assert not pair.feeds.admit("2", 2)  # it had everything, and is not heard of any more
+    assert not pair.feeds.admit("2", 2)
+    pair.follower_disk = CrashDisk()
+    pair.follower = pair.open_follower()  # its disk was replaced
+    assert pair.heard_again()
+    assert not pair.feeds.admit("2", 2)
+    pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert pair.feeds.admit("2", 2)
+
+
+def test_who_has_another_history_is_to_give_it_up_and_keep_it_aside() -> None:
+    pair = Pair()
+    pair.put(b"a")
+    pair.feeds.pull(pair.sink, b"\x01", Pull(Position("2", 7, 500, 400, ((1, 300),)), 2000, 500))
+    answer = pair.answer()
+    assert answer is not None
+    assert (answer.kind, answer.fork_lsn) == (REBUILD, 0)
+
+
 def test_a_copy_pins_the_tables_until_it_ends_or_is_given_up() -> None:
     pair = Pair()
     for number in range(300):
@@ -328,7 +359,8 @@ def test_who_is_to_give_up_what_it_holds_is_told_once_nobody_counts_it_in_sync()
     pair.pull()
     assert pair.told("rebuild") is False
     assert pair.answer() is None  # parked: it has everything
-    pair.feeds.admit("2", 2)
+    assert not pair.feeds.admit("2", 2)
+    assert pair.heard_again()
     assert pair.feeds.admit("2", 2)
 
 
@@ -364,6 +396,8 @@ def test_who_was_admitted_is_waited_for_even_if_it_is_to_give_up_what_it_holds()
     pair = Pair(in_sync=True)
     pair.feeds.set_members(2, ["2"], [])
     pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert not pair.feeds.admit("2", 2)
     pair.feeds.ack(pair.position())
     assert pair.feeds.admit("2", 2)  # whoever asked may be adding it to the set now
     pair.feeds.rebuild("2")
