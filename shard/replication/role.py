@@ -8,13 +8,14 @@
 | leader | another leads, or its seat's deadline is over | ``SteppedDown``: this life ends, and the next one follows |
 | leader | it is asked to hand over | refuses requests until its successor has everything, then follows |
 | has handed over | without leases, nobody else comes to lead | ``Stranded``: the process ends |
-| store made anew | without leases, this one leads, and the shard was led before | does not lead |
+| store made anew | this one leads, and the shard was led before | does not lead in that term |
 
 A leader whose successor does not come to have everything in time serves on. Every life begins as a follower, so a term
 is never led twice. A follower whose log can't be mended by following ends its life as well: ``Cut``, ``Copied``.
 
-A store that was made anew, since its directory was lost perhaps, lacks what the shard had. Its process ends as with a
-damaged one if another is in sync, which then leads; else it waits for an operator to say who leads.
+A store that was made anew, since its directory was lost perhaps, lacks what the shard had, and has forgotten which
+terms it led. If another is in sync, that is to lead: under a supervisor the process ends as with a damaged store. Else
+it waits for an operator to say who leads.
 """
 
 import asyncio
@@ -121,7 +122,7 @@ class Replication:
                 f"{self._config.data} has seen term {self._engine.term}, the topology is of term {state.term}: it is "
                 "an older one, restored from a backup perhaps; use the one that belongs to the data"
             )
-        if self._is_called() and not self._seat.leased and state.led and self._engine.installer.manifest.partial:
+        if self._is_called() and state.led and self._engine.installer.manifest.partial:
             self._bar(state)
         if self._is_called():
             await self._try_to_lead()
@@ -129,13 +130,17 @@ class Replication:
             self._follow()
 
     def _bar(self, state: ShardState) -> None:
-        """Do not lead in the term of ``state`` with a store that was made anew. StoreCorrupt if another can."""
+        """Do not lead in the term of ``state``, nor again if it was this one that did, with a store that was made anew.
+        StoreCorrupt if that has a supervisor look for another.
+        """
         lost = f"{self._config.data} has been made anew and lacks what shard {state.id} had"
-        if len(state.in_sync) > 1:
+        others = len(state.in_sync) > 1
+        if others and not self._seat.leased:
             raise StoreCorrupt(f"{lost}: another replica in sync is to lead")
         self._barred_term = state.term
+        what = "waiting for another that is in sync" if others else "waiting until an operator says who leads"
         event(
-            log, logging.ERROR, f"{lost}; nobody else is in sync: not leading until an operator says who leads",
+            log, logging.ERROR, f"not leading: {lost}; {what}",
             restore="the directory", accept_the_loss=f"sherd failover {state.id} --force --to NAME",
         )  # fmt: skip
 

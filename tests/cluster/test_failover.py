@@ -217,3 +217,27 @@ def test_a_leader_whose_successor_does_not_answer_leads_on(tmp_path: Path) -> No
         until(lambda: all_in_sync(db))
         assert db.administer("failover", 1, None, False)["leader"] == "2"
         assert db.get("a") == 2
+
+
+def test_a_leader_that_hands_over_after_everybody_has_given_up_leaves_no_shard_without_a_leader(tmp_path: Path) -> None:
+    flags = ["--followers=1", "--answer-seconds-max=60"]
+    with (
+        Cluster(shards=1, data=tmp_path / "data", flags=flags) as cluster,
+        cluster.client(timeout=20.0) as db,
+        Client(cluster.address, timeout=20.0, retry=False) as operator,
+    ):
+        until(lambda: all_in_sync(db))
+        db.put("a", 1)
+        until(lambda: shards_of(db)[0]["followers"][0]["lag_records"] == 0)
+        leader = shards_of(db)[0]["leader"]["pid"]
+        os.kill(leader, signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable, match="did not catch up"):
+                operator.administer("failover", 1, "2", False)
+        finally:
+            os.kill(leader, signal.SIGCONT)  # what it was asked lies in its socket
+        assert db.get("a") == 1
+        until(lambda: "ending, so that another leads" in cluster.log())
+        db.put("a", 2)
+        until(lambda: all_in_sync(db))
+        assert_replicas_equal(db)

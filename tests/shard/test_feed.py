@@ -251,7 +251,9 @@ def test_what_is_known_of_one_that_has_died_meanwhile_admits_nobody() -> None:
     pair.follower = pair.open_follower()  # its disk was replaced
     assert pair.heard_again()
     assert not pair.feeds.admit("2", 2)
-    pair.catch_up()
+    answer = pair.answer()
+    assert answer is not None
+    pair.take(answer)
     pair.feeds.ack(pair.position())
     assert pair.feeds.admit("2", 2)
 

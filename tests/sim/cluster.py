@@ -114,6 +114,17 @@ class Cluster:
     def proxy_address(self, number: int) -> str:
         return f"p{number}:{PORT}"
 
+    def resize(self, followers: int) -> None:
+        """Start more replicas, and all coordinators again, with so many followers."""
+        before, self.shape = self.shape.followers, replace(self.shape, followers=followers)
+        for coordinator in self.coordinators:
+            coordinator.process.kill()
+        self.replicas += [
+            self._keep(f"s{shard}r{replica}", partial(self._serve, shard, str(replica)))
+            for shard in range(1, self.shape.shards + 1)
+            for replica in range(before + 2, followers + 2)
+        ]
+
     def _keep(self, name: str, main: Main) -> Kept:
         return Kept(self.sim, self.sim.host(name), name, main)
 

@@ -11,7 +11,7 @@ from sherd.common.errors import BadRequest, SherdError
 from sherd.common.net.stream import ask_once
 from sherd.common.world import World
 from sim.chaos import run
-from sim.cluster import LEASE_SECONDS, Cluster, Shape
+from sim.cluster import LEASE_SECONDS, Cluster, Kept, Shape
 from sim.replay import digest_of
 from sim.shapes import SHAPES
 from sim.simulation import Simulation
@@ -142,6 +142,47 @@ def test_an_operator_may_say_who_leads_when_those_in_sync_are_gone() -> None:
         assert asker.ask("get", "a") == 0
 
 
+def lose_data(kept: Kept) -> None:
+    """The disk of a replica that does not run is replaced by an empty one."""
+    for name in [name for name in kept.host.disk.image.names if name.startswith("/data")]:
+        del kept.host.disk.image.names[name]
+
+
+def test_the_only_one_in_sync_does_not_lead_without_its_disk() -> None:
+    with Simulation(5) as sim:
+        cluster = Cluster(sim, Shape())
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 1)
+        sim.run(5.0)
+        leader, follower = cluster.replicas
+        follower.process.pause()
+        sim.run_until(lambda: in_sync(asker) == ["1"], 10.0)
+        leader.process.kill()
+        lose_data(leader)
+        follower.process.resume()
+        sim.run(4 * LEASE_SECONDS)
+        assert isinstance(asker.ask("get", "a", seconds_max=15.0), Exception)  # rather than nothing
+        assert asker.ask("failover", 1, "2", True)["leader"] == "2"
+        assert asker.ask("get", "a") == 1
+        sim.run_until(lambda: in_sync(asker) == ["1", "2"], 20.0)
+
+
+def test_followers_that_are_added_later_are_filled_by_the_leader_that_was_there() -> None:
+    with Simulation(4) as sim:
+        cluster = Cluster(sim, Shape(followers=0))
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 1)
+        sim.run(5.0)
+        (leader,) = cluster.replicas
+        led = cluster.workers[leader.name]
+        cluster.resize(followers=1)
+        sim.run_until(lambda: in_sync(asker) == ["1", "2"], 30.0)
+        assert cluster.workers[leader.name] is led
+        assert not led.engine.following
+        leader.host.power_cut()
+        assert asker.ask("get", "a") == 1
+
+
 def test_a_replica_whose_disk_was_lost_does_not_lead() -> None:
     with Simulation(6) as sim:
         cluster = Cluster(sim, Shape())
@@ -150,8 +191,7 @@ def test_a_replica_whose_disk_was_lost_does_not_lead() -> None:
         sim.run(5.0)
         leader, follower = cluster.replicas
         follower.process.kill()
-        for name in [name for name in follower.host.disk.image.names if name.startswith("/data")]:
-            del follower.host.disk.image.names[name]
+        lose_data(follower)
         leader.process.pause()
         sim.run(4 * LEASE_SECONDS)
         leader.process.resume()

@@ -52,11 +52,13 @@ def open_engine(disk: Disk, options: EngineOptions = TINY, *, clock: Clock | Non
     return Engine.open(DIRECTORY, options, disk, clock or ManualClock(), random=seeded_bytes(seed))
 
 
-def run_jobs(engine: Engine, disk: Disk, options: EngineOptions = TINY, count_max: int = 1 << 30) -> int:
+def run_jobs(
+    engine: Engine, disk: Disk, options: EngineOptions = TINY, count_max: int = 1 << 30, directory: str = DIRECTORY
+) -> int:
     """Do the background work that is due, here and now, at most ``count_max`` jobs; how many there were."""
     count = 0
     while count < count_max and (job := engine.next_job()) is not None:
-        engine.install(job, run_job(job, DIRECTORY, disk, options, lambda: None))
+        engine.install(job, run_job(job, directory, disk, options, lambda: None))
         count += 1
     return count
 

@@ -1,0 +1,107 @@
+"""A replica's directory is gone when its cluster starts: what it does not have it does not lead."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.equal_replicas import assert_replicas_equal
+
+from sherd.client.sync import Client
+from sherd.cluster.topology_file import TopologyFile
+from sherd.cluster.topology_store import change
+from sherd.common.disk import RealDisk
+from sherd.common.errors import BadRequest, SherdError
+from sherd.common.types import ShardId
+from sherd.testing import Cluster
+
+PATIENCE_SECONDS = 30.0
+KEYS = 100
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.02)
+
+
+def in_sync(db: Client) -> bool:
+    return all(follower["in_sync"] for follower in db.status()["shards"][0]["followers"])
+
+
+def filled(path: Path, followers: int) -> tuple[Cluster, int]:
+    """A shard that was stopped with so many keys in it; the version of the last one."""
+    cluster = Cluster(shards=1, data=path / "data", flags=[f"--followers={followers}", "--restart-seconds-min=0.1"])
+    cluster.start()
+    with cluster.client() as db:
+        until(lambda: in_sync(db))
+        for number in range(KEYS):
+            version = db.put(f"key{number}", number)
+        db.flush()
+        until(lambda: in_sync(db))
+    cluster.stop()
+    return cluster, version
+
+
+def check_keys(db: Client, version: int) -> None:
+    assert db.count() == KEYS
+    assert db.get(f"key{KEYS - 1}") == KEYS - 1
+    assert db.put(f"key{KEYS - 1}", "new") > version
+
+
+def test_of_the_leader_the_follower_leads_and_nothing_is_lost(tmp_path: Path) -> None:
+    cluster, version = filled(tmp_path, followers=1)
+    shutil.rmtree(cluster.data / "shard-1")
+    with cluster:
+        with cluster.client(timeout=10.0) as db:
+            check_keys(db, version)
+            assert db.topology()["shards"]["1"]["leader"] == "2"
+            until(lambda: in_sync(db))
+            assert_replicas_equal(db)
+        assert "has been made anew and lacks what shard 1 had: another replica in sync is to lead" in cluster.log()
+
+
+def test_of_a_follower_it_is_filled_again(tmp_path: Path) -> None:
+    cluster, version = filled(tmp_path, followers=1)
+    shutil.rmtree(cluster.data / "shard-1-replica-2")
+    with cluster, cluster.client(timeout=10.0) as db:
+        until(lambda: in_sync(db))
+        assert_replicas_equal(db)
+        check_keys(db, version)
+        assert db.topology()["shards"]["1"]["leader"] == "1"
+
+
+def test_of_the_only_replica_nothing_is_served_until_an_operator_accepts_the_loss(tmp_path: Path) -> None:
+    cluster, _ = filled(tmp_path, followers=0)
+    shutil.rmtree(cluster.data / "shard-1")
+    for _ in range(2):  # the second time the directory is there, and as empty
+        with cluster:
+            with cluster.client(timeout=1.0) as db, pytest.raises(SherdError):
+                db.get("key1")
+            assert "lacks what shard 1 had; waiting until an operator says who leads" in cluster.log()
+    with cluster:
+        with cluster.client(timeout=10.0) as db:
+            assert db.administer("failover", 1, "1", True)["leader"] == "1"
+            assert db.get("key1") is None
+            db.put("key1", "anew")
+            with pytest.raises(BadRequest, match="leads shard 1, or may"):
+                db.administer("failover", 1, "1", True)
+        cluster.stop()
+        cluster.start()
+        with cluster.client(timeout=10.0) as db:
+            assert db.get("key1") == "anew"
+
+
+def test_before_anybody_has_written_it_is_no_loss(tmp_path: Path) -> None:
+    """A cluster whose first start was cut short: the topology is there, and no shard has led."""
+    cluster, _ = filled(tmp_path, followers=0)
+    shutil.rmtree(cluster.data / "shard-1")
+    store = TopologyFile(RealDisk(), str(cluster.data))
+    changed = asyncio.run(change(store, ShardId(1), lambda state: replace(state, led=False)))
+    assert changed is not None
+    with cluster, cluster.client(timeout=10.0) as db:
+        assert db.get("key1") is None
