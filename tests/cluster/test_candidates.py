@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,18 @@ from support.crash_disk import CrashDisk
 from support.told_replica import Replica, serving
 
 from sherd.cluster import handover
-from sherd.cluster.candidates import ASK_SECONDS, LogPosition, longest, longest_log, may_elect, positions_of
-from sherd.cluster.handover import hand_over
+from sherd.cluster.candidates import (
+    ASK_SECONDS,
+    LogPosition,
+    electable,
+    longest,
+    longest_log,
+    may_elect,
+    positions_of,
+)
+from sherd.cluster.handover import force, hand_over
 from sherd.cluster.topology_file import TopologyFile
-from sherd.common.errors import NotLeader, Unavailable
+from sherd.common.errors import BadRequest, NotLeader, Unavailable
 from sherd.common.net.network import SystemNetwork
 from sherd.common.topology.ranges import range_layout
 from sherd.common.topology.state import ShardState, Topology
@@ -110,14 +119,45 @@ def test_one_that_has_led_is_passed_over_when_it_hands_over(tmp_path: Path) -> N
     asyncio.run(main())
 
 
-@pytest.mark.parametrize(("old_lsn", "handed_over"), [(8, True), (9, False)])
-def test_a_leader_whose_last_answer_was_lost_has_handed_over_if_its_successor_has_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old_lsn: int, handed_over: bool
+@pytest.mark.parametrize(
+    ("positions", "names"),
+    [
+        ({"1": position(4, 9), "2": position(0, 0, MAYBE_NOT, whole=False)}, {"1"}),
+        ({"2": position(0, 0, MAYBE_NOT, whole=False)}, set()),
+        ({"2": position(4, 9, MAYBE_NOT)}, {"2"}),
+    ],
+)
+def test_a_store_that_was_made_anew_is_not_elected_once_the_shard_was_led(
+    tmp_path: Path, positions: dict[str, LogPosition], names: set[str]
 ) -> None:
-    """It may have lost its lease instead, with more in its log."""
+    state = led_by_1(*three(tmp_path, None, None, None))
+    assert electable(state, positions).keys() == names
+    assert electable(replace(state, led=False), positions) == positions
+
+
+async def store_of(state: ShardState) -> TopologyFile:
+    disk = CrashDisk()
+    disk.mkdir("/data")
+    store = TopologyFile(disk, "/data")
+    await store.compare_and_set(0, Topology(1, "test", range_layout(1), {state.id: state}))
+    return store
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "handed_over"),
+    [
+        ([4, 8, True, True], [4, 8, True, True], True),
+        ([4, 9, True, True], [4, 8, True, True], False),  # it has lost its lease instead, with more in its log
+        ([3, 8, True, True], [4, 8, True, True], False),  # it does not lead yet
+        ([4, 8, False, True], [4, 8, False, True], False),  # both have lost something
+    ],
+)
+def test_a_leader_whose_last_answer_was_lost_has_handed_over_if_its_successor_has_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: list[Any], new: list[Any], handed_over: bool
+) -> None:
     monkeypatch.setattr(handover, "SECONDS_MAX", 0.1)
-    old = Replica(tmp_path, "1", followers=NotLeader("not this one"), position=[4, old_lsn, True, True])
-    new = Replica(tmp_path, "2", position=[4, 8, True, True])
+    leader = Replica(tmp_path, "1", followers=NotLeader("not this one"), position=old)
+    follower = Replica(tmp_path, "2", position=new)
     promoted: list[str] = []
 
     async def promote(seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState:
@@ -125,12 +165,8 @@ def test_a_leader_whose_last_answer_was_lost_has_handed_over_if_its_successor_ha
         return seen
 
     async def main() -> None:
-        disk = CrashDisk()
-        disk.mkdir("/data")
-        store = TopologyFile(disk, "/data")
-        state = led_by_1(old, new)
-        await store.compare_and_set(0, Topology(1, "test", range_layout(1), {state.id: state}))
-        async with serving(old, new):
+        store = await store_of(led_by_1(leader, follower))
+        async with serving(leader, follower):
             if handed_over:
                 await hand_over(store, NETWORK, promote, 1, "2")
             else:
@@ -138,5 +174,35 @@ def test_a_leader_whose_last_answer_was_lost_has_handed_over_if_its_successor_ha
                     await hand_over(store, NETWORK, promote, 1, "2")
 
     asyncio.run(main())
-    assert old.asked[0] == ["hand_over", "2", 4]
+    assert leader.asked[0] == ["hand_over", "2", 4]
     assert promoted == (["2"] if handed_over else [])
+
+
+@pytest.mark.parametrize(
+    ("leased", "followers", "told", "may"),
+    [
+        (True, NotLeader("not this one"), [4, 8, True, True], True),
+        (True, {}, [4, 8, True, True], False),
+        (False, NotLeader("not this one"), [4, 8, True, True], False),  # it may be about to lead
+        (False, NotLeader("not this one"), [0, 0, False, False], True),  # it will not, with a store made anew
+    ],
+)
+def test_force_is_for_a_shard_that_nobody_leads(
+    tmp_path: Path, leased: bool, followers: Any, told: list[Any], may: bool
+) -> None:
+    leader = Replica(tmp_path, "1", followers=followers, position=told)
+    follower = Replica(tmp_path, "2", position=[4, 3, False, True])
+
+    async def promote(seen: ShardState, successor: str, in_sync: tuple[str, ...]) -> ShardState:
+        return replace(seen, leader=successor, in_sync=in_sync)
+
+    async def main() -> None:
+        store = await store_of(led_by_1(leader, follower))
+        async with serving(leader, follower):
+            if may:
+                assert (await force(store, NETWORK, promote, 1, "2", leased=leased)).leader == "2"
+            else:
+                with pytest.raises(BadRequest, match="leads shard 1, or may"):
+                    await force(store, NETWORK, promote, 1, "2", leased=leased)
+
+    asyncio.run(main())
