@@ -28,6 +28,7 @@ from sherd.common.version import VERSION
 from sherd.common.world import World, system_world
 from sherd.shard.admin import ShardAdmin
 from sherd.shard.background import Background
+from sherd.shard.belonging import check_belongs, note_owner, owner_of
 from sherd.shard.config import ShardConfig
 from sherd.shard.janitor_process import SpawnJanitor, spawn_janitor
 from sherd.shard.linked_proxies import latest_of_each
@@ -89,9 +90,12 @@ class Worker:
         self._clock = world.clock
         self._started = self._clock.monotonic()
         self._state()
+        owner = owner_of(topology.cluster_id, ShardId(config.id))
+        check_belongs(world.disk, config.data, owner)
         self.engine = Engine.open(
             config.data, config.engine, world.disk, world.clock, random=world.random.randbytes, follow=True
         )
+        note_owner(self.engine, owner)
         policy = config.engine.fsync_policy
         self._gate = ReplyGate(gate_slack(policy), self.engine.synced_lsn, config.acks == "insync", config.min_insync)
         self.turn = Turn(self.engine, self._gate, policy, loop, self._after_commit, self._on_poison, world, SyncPlace())

@@ -154,6 +154,7 @@ def _adopt(
             logged_ms=state.logged_ms,
             terms=tuple(state.terms),
             partial=True,
+            owner=manifest.owner,
         ),
     )
     copies.keep_only(replace(state, tables=()))

@@ -131,6 +131,8 @@ def _manifest_lines(disk: Disk, path: str) -> Iterator[str]:
     yield f"manifest store_id={manifest.store_id.hex()}"
     for name in ("next_file", "first_segment", "kept_segment", "flushed_lsn", "logged_ms", "clean_lsn"):
         yield f"  {name}={getattr(manifest, name)}"
+    if manifest.owner:
+        yield f"  owner={manifest.owner} partial={manifest.partial}"
     for term, lsn in manifest.terms:
         yield f"  term={term} first_lsn={lsn}"
     for drop in manifest.drops:

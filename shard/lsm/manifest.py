@@ -104,6 +104,8 @@ class Manifest:
     partial: bool = False
     """A replica's store that was begun anew, and has not had all of its leader's since: it may lack what the replica
     has acknowledged before."""
+    owner: str = ""
+    """The cluster and the shard that the store belongs to, ``CLUSTER/SHARD``; empty for one that belongs to none."""
 
     @property
     def term(self) -> int:
@@ -141,6 +143,7 @@ class Manifest:
             "clean_lsn": self.clean_lsn,
             "drops": [(drop.partition, drop.lsn) for drop in self.drops],
             **({"partial": True} if self.partial else {}),
+            **({"owner": self.owner} if self.owner else {}),
         }
 
 
@@ -169,7 +172,7 @@ def decode_manifest(data: bytes, name: str) -> Manifest:
 def _from_body(body: Any) -> Manifest:
     """The unpacked map as a Manifest; shapes are checked here, values by ``_check``."""
     wanted = {field.name for field in fields(Manifest)}
-    if not isinstance(body, dict) or {*map(str, body), "partial"} != wanted:
+    if not isinstance(body, dict) or {*map(str, body), "partial", "owner"} != wanted:
         raise _Damaged("the MANIFEST does not hold the fields of its version")
     values = dict(body)
     for name, width in (("tables", len(fields(TableMeta))), ("drops", len(fields(Drop))), ("terms", 2)):
@@ -195,6 +198,8 @@ def _check(manifest: Manifest) -> None:
         _number(getattr(manifest, name), name)
     if type(manifest.partial) is not bool:
         raise _Damaged(f"partial is neither true nor false: {manifest.partial!r}")
+    if type(manifest.owner) is not str:
+        raise _Damaged(f"owner is no text: {manifest.owner!r}")
     if manifest.clean_lsn is not None:
         _number(manifest.clean_lsn, "clean_lsn")
     if manifest.kept_segment > manifest.first_segment or manifest.first_segment > manifest.next_file:

@@ -1,4 +1,4 @@
-"""A replica's directory is gone when its cluster starts: what it does not have it does not lead."""
+"""A replica's directory is gone when its cluster starts, or another's is in its place: it does not lead without."""
 
 import asyncio
 import shutil
@@ -16,7 +16,7 @@ from sherd.cluster.topology_store import change
 from sherd.common.disk import RealDisk
 from sherd.common.errors import BadRequest, SherdError
 from sherd.common.types import ShardId
-from sherd.testing import Cluster
+from sherd.testing import Cluster, ClusterError
 
 PATIENCE_SECONDS = 30.0
 KEYS = 100
@@ -105,3 +105,34 @@ def test_before_anybody_has_written_it_is_no_loss(tmp_path: Path) -> None:
     assert changed is not None
     with cluster, cluster.client(timeout=10.0) as db:
         assert db.get("key1") is None
+
+
+def test_directories_that_were_mixed_up_are_not_served(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    cluster = Cluster(shards=2, data=data, flags=["--followers=0"])
+    with cluster, cluster.client() as db:
+        for number in range(KEYS):
+            db.put(f"key{number}", number)
+    exchange(data / "shard-1", data / "shard-2")
+    with pytest.raises(ClusterError, match=r"shard-1 holds shard 2, and this is shard 1: are two directories mixed up"):
+        cluster.start()
+    exchange(data / "shard-1", data / "shard-2")
+    with cluster, cluster.client() as db:
+        assert [db.get(f"key{number}") for number in range(KEYS)] == list(range(KEYS))
+
+
+def exchange(one: Path, other: Path) -> None:
+    aside = one.with_name("aside")
+    one.rename(aside)
+    other.rename(one)
+    aside.rename(other)
+
+
+def test_a_directory_of_another_cluster_is_not_served(tmp_path: Path) -> None:
+    first, second = (Cluster(shards=1, data=tmp_path / name, flags=["--followers=0"]) for name in ("first", "second"))
+    for cluster in (first, second):
+        with cluster, cluster.client() as db:
+            db.put("key", str(cluster.data))
+    exchange(first.data / "shard-1", second.data / "shard-1")
+    with pytest.raises(ClusterError, match="another cluster's directory, or the topology was lost and made anew"):
+        second.start()
