@@ -284,6 +284,7 @@ async def live(config: ShardConfig, seat: Seat, world: World, spawn: SpawnJanito
     """
     served = False
     changes = RoleChanges()
+    await seat.enter()
     while True:
         topology = await seat.read()
         try:

@@ -17,8 +17,9 @@ from sherd.cluster.etcd.lease import KeptLease
 from sherd.cluster.etcd.source import EtcdSource
 from sherd.cluster.etcd.topology import EtcdTopology
 from sherd.cluster.topology_store import TopologyChanged, change, topology_of
-from sherd.common.errors import ConfigError, StoreError
+from sherd.common.errors import ConfigError, SherdError, StoreError
 from sherd.common.logs import event
+from sherd.common.net.stream import ask_once
 from sherd.common.topology.state import ShardState, Topology
 from sherd.common.types import ShardId
 from sherd.common.world import World
@@ -29,6 +30,8 @@ ENLIST_PAUSE_SECONDS_MAX = 2.0
 WITHDRAW_SECONDS_MAX = 30.0
 """How long one who can't serve waits for the coordinator to notice, and for another to be elected if it led."""
 WITHDRAW_LOOK_SECONDS = 0.2
+ENTER_ASK_SECONDS = 1.0
+ENTER_LOOK_SECONDS = 1.0
 
 
 class LeasedSeat(EtcdSource):
@@ -52,6 +55,31 @@ class LeasedSeat(EtcdSource):
     @property
     def deadline(self) -> float:
         return -math.inf if self._lease is None else self._lease.deadline
+
+    async def enter(self) -> None:
+        """As ``Seat``: who answers where this replica was last known to serve, and says that it is this replica, is."""
+        told = False
+        while True:
+            state = (await self.read()).shards.get(self._shard)
+            address = "" if state is None else state.replicas.get(self._replica, "")
+            if not address or not await self._is_served_at(address):
+                return
+            if not told:
+                told = True
+                event(
+                    log, logging.ERROR, "another process is this replica: waiting for its end", shard=self._shard,
+                    replica=self._replica, address=address,
+                )  # fmt: skip
+            await asyncio.sleep(ENTER_LOOK_SECONDS)
+
+    async def _is_served_at(self, address: str) -> bool:
+        try:
+            match await ask_once(self._world.network, address, "status", [], ENTER_ASK_SECONDS):
+                case {"id": self._shard, "replica": self._replica}:
+                    return True
+        except (OSError, TimeoutError, SherdError) as error:
+            event(log, logging.DEBUG, "nobody is this replica", address=address, reason=error)
+        return False
 
     async def enlist(self, address: str) -> None:
         """As ``Seat``; it is done as soon as etcd answers, and nobody waits for that."""

@@ -28,6 +28,10 @@ class Seat(TopologySource, Protocol):
         """Until when a leader may answer, on the clock that counts while the machine sleeps; in the past for others."""
         ...
 
+    async def enter(self) -> None:
+        """To be awaited once, before anything else: waits while another process is this replica."""
+        ...
+
     async def enlist(self, address: str) -> None:
         """This replica serves at ``address``: let the others know."""
         ...
@@ -66,6 +70,9 @@ class SupervisedSeat:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+    async def enter(self) -> None:
+        """The supervisor has reaped the process that was there before."""
 
     async def enlist(self, address: str) -> None:
         """The supervisor knows, it has chosen the address."""

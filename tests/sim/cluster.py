@@ -125,6 +125,10 @@ class Cluster:
             for replica in range(before + 2, followers + 2)
         ]
 
+    def double(self, shard: int, replica: str, name: str) -> Kept:
+        """Start another process that is told to be a replica that there is, on a host of that name."""
+        return self._keep(name, partial(self._serve, shard, replica, name=name))
+
     def _keep(self, name: str, main: Main) -> Kept:
         return Kept(self.sim, self.sim.host(name), name, main)
 
@@ -135,8 +139,8 @@ class Cluster:
         topology = EtcdTopology(etcd, PREFIX, world.random)
         await Coordinator(config, etcd, topology, LEASE_SECONDS, world).run()
 
-    async def _serve(self, shard: int, replica: str, world: World, etcd: Etcd) -> int:
-        name = f"s{shard}r{replica}"
+    async def _serve(self, shard: int, replica: str, world: World, etcd: Etcd, name: str = "") -> int:
+        name = name or f"s{shard}r{replica}"
         host = self.sim.hosts[name]
         config = ShardConfig(
             shard, "/data", f"{name}:{PORT}", replica=replica, acks=self.shape.acks,

@@ -11,7 +11,7 @@ from sherd.common.errors import BadRequest, SherdError
 from sherd.common.net.stream import ask_once
 from sherd.common.world import World
 from sim.chaos import run
-from sim.cluster import LEASE_SECONDS, Cluster, Kept, Shape
+from sim.cluster import LEASE_SECONDS, PORT, Cluster, Kept, Shape
 from sim.replay import digest_of
 from sim.shapes import SHAPES
 from sim.simulation import Simulation
@@ -71,6 +71,11 @@ class Asker:
 def in_sync(asker: Asker) -> list[str]:
     found: list[str] = asker.ask("topology")["shards"]["1"]["in_sync"]
     return sorted(found)
+
+
+def address_of(asker: Asker, replica: str) -> str:
+    found: str = asker.ask("topology")["shards"]["1"]["replicas"][replica]
+    return found
 
 
 def test_who_has_lost_its_tail_does_not_lead_for_one_that_has_not() -> None:
@@ -165,6 +170,24 @@ def test_the_only_one_in_sync_does_not_lead_without_its_disk() -> None:
         assert asker.ask("failover", 1, "2", True)["leader"] == "2"
         assert asker.ask("get", "a") == 1
         sim.run_until(lambda: in_sync(asker) == ["1", "2"], 20.0)
+
+
+def test_a_process_that_takes_the_name_of_another_waits_for_its_end() -> None:
+    with Simulation(3) as sim:
+        cluster = Cluster(sim, Shape())
+        asker = Asker(sim, cluster)
+        asker.ask("put", "a", 1)
+        sim.run(5.0)
+        leader, _ = cluster.replicas
+        double = cluster.double(1, "1", "double")
+        sim.run(3 * LEASE_SECONDS)
+        assert address_of(asker, "1") == f"s1r1:{PORT}"
+        assert asker.ask("put", "a", 2) > 0
+        assert not cluster.workers[leader.name].engine.following
+        assert double.name not in cluster.workers
+        leader.host.power_cut()
+        sim.run_until(lambda: address_of(asker, "1") == f"double:{PORT}" and in_sync(asker) == ["1", "2"], 30.0)
+        assert asker.ask("get", "a") == 2
 
 
 def test_followers_that_are_added_later_are_filled_by_the_leader_that_was_there() -> None:
