@@ -27,6 +27,11 @@ _REMEDIES = {
 def shard_warnings(shard: int, status: Mapping[str, object]) -> list[str]:
     """Warnings about one shard, from what it says of itself; what it does not say, or says wrongly, is left out."""
     warnings = []
+    if status.get("role") == "follower":
+        warnings.append(
+            f"shard {shard} has no leader now: replica {status.get('replica')}, the last one, does not lead any more; "
+            "requests wait for a while and then fail. Look after the coordinator and the other replicas"
+        )
     if status.get("quarantined"):
         warnings.append(f"shard {shard} has records in quarantine: {status['quarantined']}")
     followers = status.get("followers")

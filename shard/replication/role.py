@@ -133,15 +133,16 @@ class Replication:
         """Do not lead in the term of ``state``, nor again if it was this one that did, with a store that was made anew.
         StoreCorrupt if that has a supervisor look for another.
         """
-        lost = f"{self._config.data} has been made anew and lacks what shard {state.id} had"
         others = len(state.in_sync) > 1
         if others and not self._seat.leased:
-            raise StoreCorrupt(f"{lost}: another replica in sync is to lead")
+            raise StoreCorrupt(
+                f"{self._config.data} has been made anew and lacks what shard {state.id} had: another is to lead"
+            )
         self._barred_term = state.term
-        what = "waiting for another that is in sync" if others else "waiting until an operator says who leads"
         event(
-            log, logging.ERROR, f"not leading: {lost}; {what}",
-            restore="the directory", accept_the_loss=f"sherd failover {state.id} --force --to NAME",
+            log, logging.ERROR, "not leading with a store that was made anew", shard=state.id,
+            replica=self._config.replica, directory=self._config.data,
+            waiting_for="another in sync" if others else "the directory of before, or `sherd failover --force`",
         )  # fmt: skip
 
     async def adopt(self, state: ShardState) -> None:
@@ -271,8 +272,8 @@ class Replication:
 
     def describe(self) -> dict[str, object]:
         """For status: ``role``, and what the role knows of the others."""
-        if self._feeds is not None:
-            return {"role": "leader", "followers": self._feeds.describe()}
+        if not self._engine.following:
+            return {"role": "leader", "followers": {} if self._feeds is None else self._feeds.describe()}
         found: dict[str, object] = {"role": "follower", "followers": {}}
         if self._follower is not None:
             found["follows"] = self._follower.connected_to
