@@ -19,6 +19,7 @@ from sherd.common.errors import ConfigError, SherdError
 from sherd.common.exit_codes import ExitCode, exit_code_of
 from sherd.common.limits import Limits
 from sherd.common.logs import configure_logs
+from sherd.common.net.address import parse_address
 from sherd.common.ready import announce_refusal
 from sherd.common.topology.source import TopologySource
 from sherd.common.topology.state import FIRST_REPLICA
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
 ELECTION_SECONDS = 2.0
 """How long after the end of a leader's lease its successor may take, for requests to wait for it."""
+ANSWER_SECONDS = 1.0
+"""How long after that the successor may take to answer them."""
 
 
 @click.command("shard")
@@ -50,6 +53,7 @@ def shard_command(config_file: str | None, **values: str | None) -> int:
         config = sources.load("shard", ShardConfig, engine=engine, limits=limits)
         etcd = sources.load("etcd", EtcdConfig)
         check_place(config.topology, etcd)
+        check_reachable(config.listen, config.advertise)
         name = f"shard-{config.id}" if config.replica == FIRST_REPLICA else f"shard-{config.id}-{config.replica}"
         configure_logs(config.log_level, name)
         from sherd.shard.worker import run
@@ -70,7 +74,8 @@ def proxy_command(config_file: str | None, **values: str | None) -> int:
         etcd = sources.load("etcd", EtcdConfig)
         if etcd.endpoints:  # a shard may be without a leader for as long as the lease of the last one lasts
             hold = max(bounds.failover_hold_s, etcd.lease_seconds + ELECTION_SECONDS)
-            bounds = replace(bounds, failover_hold_s=hold)
+            longest = max(bounds.request_timeout_s, hold + ANSWER_SECONDS)
+            bounds = replace(bounds, failover_hold_s=hold, request_timeout_s=longest)
         config = sources.load("proxy", ProxyConfig, limits=limits, bounds=bounds)
         check_place(config.topology, etcd)
         configure_logs(config.log_level, config.name)
@@ -95,6 +100,7 @@ def coordinator_command(config_file: str | None, **values: str | None) -> int:
         if not etcd.endpoints:
             raise ConfigError("a coordinator needs etcd: name its members with --etcd-endpoints")
         config = sources.load("coordinator", CoordinatorConfig)
+        check_reachable(config.listen, config.advertise)
         configure_logs(config.log_level, config.name)
         from sherd.cluster.coordinator import run
 
@@ -107,6 +113,15 @@ def check_place(topology: str, etcd: EtcdConfig) -> None:
     """ConfigError unless it is said where the topology is, once."""
     if bool(topology) == bool(etcd.endpoints):
         raise ConfigError("name either this host's topology file (--topology) or etcd's members (--etcd-endpoints)")
+
+
+def check_reachable(listen: str, advertise: str) -> None:
+    """ConfigError if the others would be told an address that nobody can connect to."""
+    if parse_address(advertise or listen).is_everywhere:
+        raise ConfigError(
+            f"the other processes cannot reach {advertise or listen}: say with --advertise at which of this host's "
+            "addresses they can"
+        )
 
 
 def _source(path: str, etcd: EtcdConfig, world: World) -> TopologySource:

@@ -72,7 +72,7 @@ class Control:
         try:
             found = self._methods.get(method) if isinstance(method, str) else None
             if found is None:
-                raise UnknownMethod(f"{method!r:.64}")
+                raise UnknownMethod(f"{method!r:.64} is nothing that a coordinator does; connect to a proxy")
             if not isinstance(params, list):
                 raise BadRequest("params must be an array")
             return await found(params)

@@ -151,7 +151,13 @@ class Coordinator:
             await store.compare_and_set(topology.version, topology.with_coordinator(address))
         if (followers := shape.followers) is not None:
             for shard in topology.shards:
-                await change(store, shard, lambda state: resized(state, followers))
+                changed = await change(store, shard, lambda state: resized(state, followers))
+                if changed is not None:
+                    event(
+                        log, logging.WARNING, "replicas as the settings have them", shard=shard,
+                        before=",".join(sorted(topology.shards[shard].replicas)),
+                        replicas=",".join(sorted(changed.replicas)), followers=followers,
+                    )  # fmt: skip
 
 
 OpenTopology = Callable[[World], tuple[Etcd, EtcdTopology]]

@@ -11,11 +11,13 @@ class Bounds:
     """Every wait ends and every queue is bounded; here is by what. Seconds and bytes; none bears on durability."""
 
     request_timeout_s: float = 5.0
-    """How long a shard may take for one request before the client gets TIMEOUT; ``deadline_ms`` overrides it."""
+    """How long a shard may take for one request before the client gets TIMEOUT; ``deadline_ms`` overrides it. With
+    etcd at least 1 s longer than what is held."""
     follower_timeout_s: float = 0.5
     """How long a follower may take for a read that it may answer before the leader is asked."""
     failover_hold_s: float = 2.0
-    """How long unsent requests and reads wait for a shard that has no leader before they get UNAVAILABLE."""
+    """How long unsent requests and reads wait for a shard that has no leader before they get UNAVAILABLE. With
+    etcd at least 2 s longer than the lease."""
     held_bytes_max: int = 64 * MIB
     """Requests held for one shard; further ones get UNAVAILABLE at once."""
     link_requests_max: int = 200_000

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 from sherd.common.build import is_compiled
 from sherd.common.errors import ConfigError, StoreCorrupt, StoreError, Unavailable
+from sherd.common.exit_codes import ExitCode
 from sherd.common.logs import event
 from sherd.common.net.address import Address, parse_address
 from sherd.common.net.loop import loop_factory, loop_name
@@ -178,7 +179,10 @@ class Worker:
             self._outcome = Outcome(None)
         elif isinstance(error, Stranded):
             event(log, logging.ERROR, "ending, so that another leads", reason=error)
-            self._outcome = Outcome(1)
+            self._outcome = Outcome(ExitCode.SERVER_ERROR)
+        elif isinstance(error, ConfigError):
+            event(log, logging.ERROR, "no place in the topology any more", reason=error)
+            self._outcome = Outcome(ExitCode.BAD_CONFIG)
         elif error is not None:
             log.critical("following the topology has failed", exc_info=error)
             self._failure = error

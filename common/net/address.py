@@ -46,6 +46,11 @@ class Address:
         return bool(self.path)
 
     @property
+    def is_everywhere(self) -> bool:
+        """Whether it stands for all of this host's addresses: to listen at, and for nobody to connect to."""
+        return self.host in ("0.0.0.0", "::")
+
+    @property
     def family(self) -> socket.AddressFamily | None:
         """The socket family, or None where the host's name has to be looked up to know it."""
         if self.path:
