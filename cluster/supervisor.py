@@ -77,12 +77,12 @@ class Supervisor:
         StoreError or ConfigError if the directory cannot be used, AddressTaken if the port cannot.
         """
         with DataDir(self._world.disk, self._config.data) as data, contextlib.ExitStack() as held:
+            port = ReservedPort(parse_address(self._config.listen))
+            held.callback(port.close)
             store = await data.open_topology(self._config)
             remove_stale(
                 address for state in (await topology_of(store)).shards.values() for address in state.replicas.values()
             )
-            port = ReservedPort(parse_address(self._config.listen))
-            held.callback(port.close)
             sockets = RuntimeDir(dict(os.environ))
             held.callback(sockets.remove)
             with self._signals():

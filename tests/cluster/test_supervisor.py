@@ -109,6 +109,7 @@ def test_a_port_in_use_is_told_before_anything_starts(scripts, data):
         with fake_up(scripts, data, listen=f"127.0.0.1:{port}") as up:
             assert up.wait() != 0
             assert f"cannot listen on 127.0.0.1:{port}: in use" in up.log_text
+    assert not (data / "topology.json").exists()  # the next start may ask for another shape
     assert not list(scripts.iterdir())
 
 
