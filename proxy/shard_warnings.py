@@ -33,11 +33,11 @@ def shard_warnings(shard: int, status: Mapping[str, object]) -> list[str]:
             "requests wait for a while and then fail. Look after the coordinator and the other replicas"
         )
     if status.get("quarantined"):
-        warnings.append(f"shard {shard} has records in quarantine: {status['quarantined']}")
+        warnings.append(f"shard {shard} has records in quarantine, files: {status['quarantined']}")
     followers = status.get("followers")
     if isinstance(followers, Mapping):
         warnings += [
-            f"shard {shard}: replica {name} has records in quarantine: {told['quarantined']}"
+            f"shard {shard}: replica {name} has records in quarantine, files: {told['quarantined']}"
             for name, told in sorted(followers.items())
             if isinstance(told, Mapping) and told.get("quarantined")
         ]

@@ -56,10 +56,10 @@ def _cut_segment(disk: Disk, directory: str, number: int, lsn: int, keep: bool) 
                 break
         end = reader.used_bytes(cut_at)
     if cut_at and first_lsn > lsn and not keep:
-        save_file(disk, directory, name)
-        event(log, logging.WARNING, "log segment moved to quarantine", path=f"{directory}/{name}", behind_lsn=lsn)
+        saved = save_file(disk, directory, name)
+        event(log, logging.WARNING, "log segment moved to quarantine", path=saved, behind_lsn=lsn)
     elif cut_at:
-        save_tail(disk, directory, name, cut_at, end)
+        saved = save_tail(disk, directory, name, cut_at, end)
         cut_segment(disk, f"{directory}/{name}", cut_at)
-        event(log, logging.WARNING, "log cut, its end is in quarantine", path=f"{directory}/{name}", behind_lsn=lsn)
+        event(log, logging.WARNING, "log cut, its end is in quarantine", path=saved, behind_lsn=lsn)
     return 0 < first_lsn <= lsn

@@ -39,6 +39,7 @@ CONNECT_SECONDS = 5.0
 PAUSE_SECONDS_MIN = 0.02
 PAUSE_SECONDS_MAX = 2.0
 NO_ROOM = "no room"
+QUARANTINE_LOOK_SECONDS = 60.0
 BUSY_SECONDS = 0.02
 """Pause before a record is tried again that found no room in memory or on the disk."""
 
@@ -89,7 +90,8 @@ class Follower:
         self._monotonic = world.clock.monotonic
         self._stream: Stream | None = None
         self._acked_lsn = 0
-        self._quarantined = len(quarantined(engine.disk, engine.directory))  # it grows between two lives only
+        self._quarantined = 0
+        self._looked_at = float("-inf")
         self._complaint = ""
         self._wait_ms = WAIT_MS
         self._hurry_until = float("-inf")
@@ -211,6 +213,9 @@ class Follower:
 
     def _position(self) -> Position:
         engine = self._engine
+        if self._monotonic() - self._looked_at > QUARANTINE_LOOK_SECONDS:  # an operator empties it
+            self._looked_at = self._monotonic()
+            self._quarantined = len(quarantined(engine.disk, engine.directory))
         store = engine.installer.manifest.store_id
         return Position(
             self._name, self._world.pid, engine.written_lsn, engine.synced_lsn, engine.terms, store, self._quarantined

@@ -105,7 +105,7 @@ def test_damage_that_reads_have_met_is_told() -> None:
 
 def test_what_followers_have_in_quarantine_is_told() -> None:
     followers = {"2": {"quarantined": 3}, "3": {"quarantined": 0}, "4": "nonsense", "5": {}}
-    assert "shard 1: replica 2 has records in quarantine: 3" in warnings_of({"followers": followers})
+    assert "shard 1: replica 2 has records in quarantine, files: 3" in warnings_of({"followers": followers})
     assert len(warnings_of({"followers": followers})) == 1
     assert warnings_of({"followers": 7}) == []
 
