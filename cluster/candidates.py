@@ -40,9 +40,13 @@ async def longest_log(network: Network, state: ShardState, without: str, *, comp
     """The name of the replica in sync, another than ``without``, that should lead next; empty if none answers that may.
     ``complete``: only one whose log is.
     """
-    found = await positions_of(network, state, [name for name in state.in_sync if name != without])
+    others = tuple(name for name in state.in_sync if name != without)
+    found = await positions_of(network, state, others)
     able = electable(state, found)
-    able = {name: position for name, position in able.items() if position.complete or not complete}
+    if complete:
+        able = {name: position for name, position in able.items() if position.complete}
+    elif not _enough(others, found):
+        return ""
     return longest(state, able) if able else ""
 
 
@@ -61,7 +65,11 @@ def longest(state: ShardState, positions: Mapping[str, LogPosition]) -> str:
 
 def may_elect(state: ShardState, positions: Mapping[str, LogPosition]) -> bool:
     """Whether the longest of these logs is known to have all that was acknowledged."""
-    return any(position.complete for position in positions.values()) or positions.keys() >= set(state.in_sync)
+    return _enough(state.in_sync, positions)
+
+
+def _enough(names: Iterable[str], positions: Mapping[str, LogPosition]) -> bool:
+    return any(position.complete for position in positions.values()) or positions.keys() >= set(names)
 
 
 async def positions_of(network: Network, state: ShardState, names: Iterable[str]) -> dict[str, LogPosition]:
@@ -86,8 +94,8 @@ async def position_of(network: Network, address: str) -> LogPosition | None:
     """Of one replica; None if it does not say."""
     try:
         match await ask_once(network, address, "position", [], ASK_SECONDS):
-            case [int(term), int(last_lsn), bool(complete), bool(whole), *_]:
-                return LogPosition(term, last_lsn, complete, whole)
+            case [int(term), int(last_lsn), bool(complete), *rest]:
+                return LogPosition(term, last_lsn, complete, whole=rest[0] is True if rest else True)
     except (OSError, TimeoutError, SherdError) as error:
         event(log, logging.DEBUG, "replica does not tell its position", address=address, error=repr(error))
     return None

@@ -13,8 +13,10 @@ async def do_without(store: TopologyStore, replicas: Replicas, shard: ShardId, n
     """The replica's process ended because its store is damaged: have another lead if it led, and wait for it no longer.
 
     True once it neither leads nor is in sync: then it has nothing that the others lack. For a successor, which may be
-    about to start, ``seconds_max`` are waited; False if there is none, and the damaged store may be all there is.
+    about to start, ``seconds_max`` are waited; False if there is none, and the damaged store may be all there is. True
+    as well once it turns out that the others had all been made anew: alone it may start with what it has.
     """
+    others_in_sync = len((await topology_of(store)).shards[shard].in_sync) > 1
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds_max
     while True:
@@ -22,6 +24,8 @@ async def do_without(store: TopologyStore, replicas: Replicas, shard: ShardId, n
         state = (await topology_of(store)).shards[shard]
         if state.leader != name:
             return name not in state.in_sync
-        if len(state.in_sync) == 1 or loop.time() > deadline:
+        if len(state.in_sync) == 1:
+            return others_in_sync
+        if loop.time() > deadline:
             return False
         await asyncio.sleep(LOOK_SECONDS)

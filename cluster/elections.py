@@ -17,7 +17,7 @@ import json
 import logging
 from dataclasses import replace
 
-from sherd.cluster.candidates import LogPosition, electable, longest, may_elect, positions_of
+from sherd.cluster.candidates import LogPosition, electable, longest, may_elect, position_of, positions_of
 from sherd.cluster.etcd.active import ActiveStore
 from sherd.cluster.etcd.api import Absent, Etcd
 from sherd.cluster.etcd.keys import Keys
@@ -55,7 +55,7 @@ class Elections:
         topology = await topology_of(self._store)
         for shard, state in topology.shards.items():
             if shard in leases and not state.led:
-                await change(self._store, shard, lambda state: None if state.led else replace(state, led=True))
+                await self._note_led(state, *leases[shard])
         await asyncio.gather(
             *(self._look(topology, shard) for shard in topology.shards if self._is_due(topology.shards[shard], leases))
         )
@@ -79,6 +79,13 @@ class Elections:
                     return None
                 await asyncio.sleep(RESIGN_LOOK_SECONDS)
             return await self._elect(seen, successor, in_sync)
+
+    async def _note_led(self, state: ShardState, replica: str, term: Term) -> None:
+        """The shard has a leader, perhaps for the first time: from then on there is something to lose."""
+        address = state.replicas.get(replica, "")
+        position = await position_of(self._world.network, address) if address else None
+        if position is not None and position.whole and position.term == term:
+            await change(self._store, state.id, lambda state: replace(state, led=True))
 
     def _is_due(self, state: ShardState, leases: dict[ShardId, tuple[str, Term]]) -> bool:
         """Whether the shard's lease has gone, or has not been taken up in time."""

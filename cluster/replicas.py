@@ -16,7 +16,7 @@ import asyncio
 import logging
 from dataclasses import replace
 
-from sherd.cluster.candidates import longest_log, position_of
+from sherd.cluster.candidates import electable, longest_log, position_of, positions_of
 from sherd.cluster.topology_store import TopologyStore, change, topology_of
 from sherd.common.logs import event
 from sherd.common.net.network import Network
@@ -56,9 +56,10 @@ class Replicas:
         Returns when nobody needs its directory any more: its successor takes its log from there.
         """
         state = (await topology_of(self._store)).shards[shard]
-        successor = ""
+        successor, lacking = "", set[str]()
         if state.leader == name:
             successor = await longest_log(self._network, state, name, complete=not damaged)
+            lacking = await self._lacking(state) if damaged and not successor else lacking
 
         def decide(state: ShardState) -> ShardState | None:
             replicas = {**state.replicas, name: ""}
@@ -66,7 +67,8 @@ class Replicas:
                 in_sync = tuple(other for other in state.in_sync if other != name)
                 return replace(state, replicas=replicas, in_sync=in_sync)
             if not successor or successor not in state.in_sync:
-                return replace(state, replicas=replicas)
+                left = tuple(other for other in state.in_sync if other not in lacking)
+                return replace(state, replicas=replicas, in_sync=left)
             in_sync = tuple(other for other in state.in_sync if other != name)
             term = Term(state.term + 1)
             predecessors = (*(other for other in state.predecessors if other != successor), name)
@@ -81,6 +83,11 @@ class Replicas:
                 in_sync=",".join(decided.in_sync),
             )  # fmt: skip
         await self.until_taken_over(shard, name)
+
+    async def _lacking(self, state: ShardState) -> set[str]:
+        """The followers that say that their stores were made anew, once the shard was led."""
+        found = await positions_of(self._network, state, state.followers)
+        return found.keys() - electable(state, found).keys()
 
     async def all_led(self) -> bool:
         """The leaders of all shards serve, and nobody has written yet: from now on they have something to lose.

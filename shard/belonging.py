@@ -7,6 +7,7 @@ from sherd.common.errors import StoreFormat
 from sherd.common.types import ShardId
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.manifest import read_manifest
+from sherd.shard.lsm.opening import as_store_errors
 
 
 def owner_of(cluster_id: str, shard: ShardId) -> str:
@@ -16,7 +17,8 @@ def owner_of(cluster_id: str, shard: ShardId) -> str:
 
 def check_belongs(disk: Disk, directory: str, owner: str) -> None:
     """StoreFormat if there is a store that belongs to another; StoreCorrupt if its MANIFEST can't be read."""
-    manifest = read_manifest(disk, directory) if disk.exists(directory) else None
+    with as_store_errors(directory):
+        manifest = read_manifest(disk, directory) if disk.exists(directory) else None
     if manifest is None or manifest.owner in ("", owner):
         return
     (cluster, _, shard), (our_cluster, _, our_shard) = manifest.owner.partition("/"), owner.partition("/")

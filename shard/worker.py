@@ -259,6 +259,7 @@ class Worker:
         """What ``status`` answers for this shard."""
         return {
             **self.engine.status(),
+            "cluster": self._topology.cluster_id,
             "id": self._config.id,
             "pid": self._world.pid,
             "term": self.engine.term,

@@ -60,9 +60,10 @@ class LeasedSeat(EtcdSource):
         """As ``Seat``: who answers where this replica was last known to serve, and says that it is this replica, is."""
         told = False
         while True:
-            state = (await self.read()).shards.get(self._shard)
+            topology = await self.read()
+            state = topology.shards.get(self._shard)
             address = "" if state is None else state.replicas.get(self._replica, "")
-            if not address or not await self._is_served_at(address):
+            if not address or not await self._is_served_at(address, topology.cluster_id):
                 return
             if not told:
                 told = True
@@ -72,11 +73,11 @@ class LeasedSeat(EtcdSource):
                 )  # fmt: skip
             await asyncio.sleep(ENTER_LOOK_SECONDS)
 
-    async def _is_served_at(self, address: str) -> bool:
+    async def _is_served_at(self, address: str, cluster: str) -> bool:
         try:
             match await ask_once(self._world.network, address, "status", [], ENTER_ASK_SECONDS):
-                case {"id": self._shard, "replica": self._replica}:
-                    return True
+                case {"cluster": found, "id": self._shard, "replica": self._replica}:
+                    return bool(found == cluster)
         except (OSError, TimeoutError, SherdError) as error:
             event(log, logging.DEBUG, "nobody is this replica", address=address, reason=error)
         return False

@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 TAIL_BYTES_MAX = 16 << 20
 """Log kept in memory for followers."""
 REBUILD_PAUSE_SECONDS_MIN = 10.0
-REBUILD_PAUSE_SECONDS_MAX = 3600.0
+REBUILD_PAUSE_SECONDS_MAX = 600.0
+REBUILD_QUIET_SECONDS = 3600.0
 """Before a follower is told to begin anew that was told so within the last hour; it doubles from the one to the other.
 Else a dying disk would have the leader copied without end.
 """
@@ -96,7 +97,7 @@ class Feed:
         if self.to_rebuild:
             return
         self.given_up = self.store
-        if now - self.rebuild_at >= REBUILD_PAUSE_SECONDS_MAX:
+        if now - self.rebuild_at >= REBUILD_QUIET_SECONDS:
             self.rebuild_pause = 0.0
         else:
             self.rebuild_pause = max(REBUILD_PAUSE_SECONDS_MIN, min(2 * self.rebuild_pause, REBUILD_PAUSE_SECONDS_MAX))
@@ -128,6 +129,7 @@ class Feeds:
         self._needs_sync = needs_sync
         self._feeds: dict[str, Feed] = {}
         self._in_sync: frozenset[str] = frozenset()
+        self._revision = 0
         self._admitted: dict[str, _Admission] = {}
         self._progress = Progress()
         self.copies = Copies(engine, world)
@@ -147,6 +149,7 @@ class Feeds:
         for name in self._feeds.keys() - wanted:
             self._close(self._feeds.pop(name))
         self._in_sync = frozenset(in_sync) & wanted
+        self._revision = revision
         self._count()
 
     def pull(self, sink: ReplySink, msgid: bytes, pull: Pull) -> None:
@@ -178,7 +181,7 @@ class Feeds:
         feed = self._feeds.get(name)
         if feed is None or (feed.to_rebuild and name not in self._admitted):
             return False
-        if name in self._in_sync:
+        if name in self._in_sync and revision <= self._revision:
             return True
         if name not in self._admitted:
             self._admitted[name] = _Admission(revision, self._engine.last_lsn)

@@ -66,7 +66,9 @@ class Copied(Exception):
 class Follower:
     """Keeps ``engine`` on the log of the leader at ``leader()``; ``end_turn`` commits what was applied.
 
-    ``caught_up_at`` is a time, in monotonic seconds, at which the leader had nothing that is not here now.
+    ``caught_up`` says that it has had everything that a leader had when it began to follow that one: so it has all that
+    was ever acknowledged from here. ``caught_up_at`` is a time, in monotonic seconds, at which the leader had nothing
+    that is not here now.
 
     Nothing is flushed before the leader has answered that it has all of this log, and again after its connection broke:
     in tables the end of a log can't be cut any more. Without a leader nothing comes in, so memory does not grow.
@@ -95,6 +97,7 @@ class Follower:
         self._complaint = ""
         self._wait_ms = WAIT_MS
         self._hurry_until = float("-inf")
+        self.caught_up = False
         self.caught_up_at = float("-inf")
         self.leader_last_lsn = 0
         self.connected_to = ""
@@ -152,13 +155,17 @@ class Follower:
         self._complaint = ""
         event(log, logging.INFO, "following", leader=address, last_lsn=self._engine.last_lsn)
         asked_anew = False
+        begins_at: int | None = None
         while address == self._leader():
             asked_at = self._monotonic()
             wait_ms = self._wait_ms if asked_at < self._hurry_until else WAIT_MS
             pull = Pull(self._position(), PULL_BYTES, wait_ms)
             self._acked_lsn = self._engine.synced_lsn
             found = await stream.ask_patiently("pull", pull.encode(), WAIT_MS / 1000 + SILENCE_SECONDS)
-            await self._take(Answer.decode(found), asked_at)
+            answer = Answer.decode(found)
+            begins_at = answer.leader.last_lsn if begins_at is None else begins_at
+            await self._take(answer, asked_at)
+            self.caught_up = self.caught_up or self._engine.last_lsn >= begins_at
             if self._engine.damaged and not asked_anew:
                 asked_anew = True
                 await self._ask_anew(stream)

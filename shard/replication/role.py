@@ -110,7 +110,7 @@ class Replication:
     @property
     def complete(self) -> bool:
         """Whether this log has all that was ever acknowledged from it: nothing was lost, or all was made up for."""
-        caught_up = self._follower is not None and math.isfinite(self._follower.caught_up_at)
+        caught_up = self._follower is not None and self._follower.caught_up
         self._complete = self._complete or caught_up or not self._engine.following
         return self._complete
 

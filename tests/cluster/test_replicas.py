@@ -108,27 +108,37 @@ def test_without_a_follower_that_can_the_same_one_leads_again(tmp_path: Path, in
 
 
 @pytest.mark.parametrize(
-    ("position", "damaged", "led", "leader"),
+    ("complete", "whole", "damaged", "led", "silent", "leader", "in_sync"),
     [
-        ([4, 100, True, True], False, True, "2"),
-        ([4, 100, False, True], False, True, "1"),  # the dead one has all of it when it is started again
-        ([4, 100, False, True], True, True, "2"),  # it can't be started again
-        ([4, 100, False, False], True, True, "1"),  # this store was made anew
-        ([4, 100, False, False], True, False, "2"),  # as all were
+        (True, True, False, True, True, "2", ("2", "3")),
+        (False, True, False, True, False, "1", ("1", "2", "3")),  # it has all of it when it is started again
+        (False, True, True, True, False, "2", ("2", "3")),  # it can't be started again
+        (False, True, True, True, True, "1", ("1", "2", "3")),  # the third may have more
+        (False, False, True, True, False, "1", ("1",)),  # the others' stores were made anew
+        (False, False, True, False, False, "2", ("2", "3")),  # as all were
     ],
 )
 def test_a_successor_has_all_that_was_acknowledged(
-    tmp_path: Path, position: list[Any], damaged: bool, led: bool, leader: str
+    tmp_path: Path,
+    complete: bool,
+    whole: bool,
+    damaged: bool,
+    led: bool,
+    silent: bool,
+    leader: str,
+    in_sync: tuple[str, ...],
 ) -> None:
-    first, second, third = Replica(tmp_path, "a"), Replica(tmp_path, "b", position=position), Replica(tmp_path, "c")
+    first, second = Replica(tmp_path, "a"), Replica(tmp_path, "b", position=[4, 100, complete, whole])
+    third = Replica(tmp_path, "c", **({} if silent else {"position": [4, 90, complete, whole]}))
 
     async def main() -> None:
         store = await store_of(replace(three(first, second, third), led=led))
-        async with serving(second):
+        async with serving(second, third):
             burying = asyncio.create_task(Replicas(store, SystemNetwork()).bury(ONE, "1", damaged=damaged))
             while (await state_of(store)).leader_address == first.address:
                 await asyncio.sleep(0.01)
-            assert (await state_of(store)).leader == leader
+            state = await state_of(store)
+            assert (state.leader, tuple(sorted(state.in_sync))) == (leader, in_sync)
             second.answers["position"] = [5, 100, True, True]  # it leads, and has taken over
             await burying
 

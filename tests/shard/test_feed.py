@@ -15,7 +15,7 @@ from sherd.common.world import system_world
 from sherd.shard.lsm.engine import Engine
 from sherd.shard.lsm.log_tail import LogTail
 from sherd.shard.replication.copies import COPIES_MAX, IDLE_SECONDS, decode_state
-from sherd.shard.replication.feed import REBUILD_PAUSE_SECONDS_MAX, Feeds
+from sherd.shard.replication.feed import REBUILD_QUIET_SECONDS, Feeds
 from sherd.shard.replication.messages import COPY, FORK, LOG, NOTHING, REBUILD, Answer, Position, Pull
 from sherd.shard.replies import ReplyGate, ReplySink
 
@@ -258,6 +258,22 @@ def test_what_is_known_of_one_that_has_died_meanwhile_admits_nobody() -> None:
     assert pair.feeds.admit("2", 2)
 
 
+def test_one_that_the_leader_thinks_to_be_in_sync_yet_is_admitted_anew() -> None:
+    """The topology has taken it out meanwhile, and whoever asks has seen that."""
+    pair = Pair(in_sync=True)
+    pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert pair.feeds.admit("2", 1)
+    pair.put(b"a")
+    assert not pair.feeds.admit("2", 2)
+    pair.feeds.set_members(2, ["2"], [])
+    assert pair.told("awaited") is True
+    assert not pair.reply(pair.put(b"b"))
+    pair.catch_up()
+    pair.feeds.ack(pair.position())
+    assert pair.feeds.admit("2", 2)
+
+
 def test_who_has_another_history_is_to_give_it_up_and_keep_it_aside() -> None:
     pair = Pair()
     pair.put(b"a")
@@ -390,7 +406,7 @@ def test_who_is_to_begin_anew_again_and_again_does_so_after_ever_longer_pauses()
             assert pair.answer() is not None  # there is nothing new
 
     assert [asked_anew(b"store %d" % number) for number in range(4)] == [0.0, 10.0, 20.0, 40.0]
-    pair.clock.advance(REBUILD_PAUSE_SECONDS_MAX)
+    pair.clock.advance(REBUILD_QUIET_SECONDS)
     assert asked_anew(b"store 5") == 0.0
 
 
