@@ -371,9 +371,9 @@ class TestLinearity:
         pieces = [frame[i : i + piece_bytes] for i in range(0, len(frame), piece_bytes)]
         best = float("inf")
         for _ in range(3):
-            began = time.perf_counter()
+            began = time.thread_time()
             outcome = scan(pieces, limits=Limits())
-            best = min(best, time.perf_counter() - began)
+            best = min(best, time.thread_time() - began)
             assert len(outcome.frames) == 1
         return best
 
