@@ -119,6 +119,7 @@ class Connector:
         self._world = world
         self._protocol: LinkProtocol | None = None
         self._attempt: asyncio.Timeout | None = None
+        self._trouble = ""
         self._address = ""
         self._moved = asyncio.Event()
         self._leave_by = 0.0
@@ -176,7 +177,11 @@ class Connector:
             async with asyncio.timeout(self._routes.bounds.connect_timeout_s) as self._attempt:
                 protocol = await self._greet(text)
         except (OSError, TimeoutError, SherdError) as error:
-            event(logger, logging.INFO, "link not open", shard=link.shard, purpose=link.purpose, reason=repr(error))
+            if repr(error) != self._trouble:  # else it was told
+                self._trouble = repr(error)
+                event(
+                    logger, logging.INFO, "link not open", shard=link.shard, purpose=link.purpose, reason=self._trouble
+                )
             return False
         finally:
             self._attempt = None
@@ -184,6 +189,7 @@ class Connector:
         try:
             protocol.open()
             link.retry_at = 0.0
+            self._trouble = ""
             event(logger, logging.INFO, "link open", shard=link.shard, purpose=link.purpose, address=text)
             await protocol.closed
         finally:
