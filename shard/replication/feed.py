@@ -34,11 +34,11 @@ log = logging.getLogger(__name__)
 TAIL_BYTES_MAX = 16 << 20
 """Log kept in memory for followers."""
 REBUILD_PAUSE_SECONDS_MIN = 10.0
+"""Before a follower is told to begin anew once more; it doubles each time, or a dying disk would have the leader copied
+without end."""
 REBUILD_PAUSE_SECONDS_MAX = 600.0
 REBUILD_QUIET_SECONDS = 3600.0
-"""Before a follower is told to begin anew that was told so within the last hour; it doubles from the one to the other.
-Else a dying disk would have the leader copied without end.
-"""
+"""After this long without one the next is told at once."""
 
 
 @dataclass(slots=True)
